@@ -267,7 +267,9 @@ type FleetRequest struct {
 	DrainTimeout time.Duration
 	Alarms       []string // that Shift will look at
 	Scaling      *Scaling // nil: none is declared
-	Log          io.Writer
+
+	TargetAttributes map[string]string // of the target group, by AWS's names
+	Log              io.Writer
 
 	TrustedProxies []string // whose forwarding headers the endpoint keeps; nil: DefaultTrustedProxies
 }

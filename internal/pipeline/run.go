@@ -154,7 +154,15 @@ type LoadReport struct {
 	Faults     []string         `json:"faults,omitempty"`   // distinct error texts, the first few
 	Every      time.Duration    `json:"every,omitempty"`    // the time that a point of the series stands for
 	Series     []LoadPoint      `json:"series,omitempty"`   // how it went over time; at most 60
+	Ramp       *LoadRamp        `json:"ramp,omitempty"`     // that led up to the rate; nil for none
 	Limits     *LoadLimits      `json:"limits,omitempty"`   // the thresholds that it had to meet
+}
+
+// LoadRamp is what was sent before a load, and counts for none of its figures.
+type LoadRamp struct {
+	Duration time.Duration `json:"duration"`
+	Requests int64         `json:"requests"`
+	Errors   int64         `json:"errors"`
 }
 
 // LoadPoint is part of a load's time: the results of the requests that were sent in it.

@@ -3,7 +3,10 @@
 
 package pipeline
 
-import "cmp"
+import (
+	"cmp"
+	"slices"
+)
 
 // Scaling says how the number of instances of a persistent environment follows its load.
 type Scaling struct {
@@ -63,6 +66,22 @@ const (
 	WarmRunning    = "running"
 	WarmHibernated = "hibernated"
 )
+
+// targetAttributes are those of target groups that environment.target_attributes may set, by
+// AWS's names: those of application load balancers whose targets are instances, but for what
+// drain_timeout says.
+var targetAttributes = []string{
+	"load_balancing.algorithm.anomaly_mitigation", "load_balancing.algorithm.type", "load_balancing.cross_zone.enabled", "slow_start.duration_seconds",
+	"stickiness.app_cookie.cookie_name", "stickiness.app_cookie.duration_seconds", "stickiness.enabled", "stickiness.lb_cookie.duration_seconds", "stickiness.type",
+	"target_group_health.dns_failover.minimum_healthy_targets.count", "target_group_health.dns_failover.minimum_healthy_targets.percentage",
+	"target_group_health.unhealthy_state_routing.minimum_healthy_targets.count", "target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage",
+}
+
+// TargetAttribute reports whether target groups have an attribute that environments may set.
+func TargetAttribute(name string) bool { return slices.Contains(targetAttributes, name) }
+
+// TargetAttributes lists the attributes of target groups that environments may set.
+func TargetAttributes() []string { return slices.Clone(targetAttributes) }
 
 // Size is how many instances an environment has.
 type Size struct {

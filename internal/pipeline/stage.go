@@ -87,24 +87,25 @@ type Stage struct {
 
 // EnvironmentSpec says what environment the steps of a stage get.
 type EnvironmentSpec struct {
-	Instances      int               `json:"instances"` // 0 means the pipeline's scale
-	Env            map[string]string `json:"env,omitempty"`
-	SecretsVersion int64             `json:"secrets_version,omitempty"`
-	Keep           bool              `json:"keep"`                  // persistent: it serves until the next build replaces it
-	Address        string            `json:"address,omitempty"`     // to listen on; empty means loopback
-	Port           int               `json:"port,omitempty"`        // of the endpoint; 0 means any free one, kept
-	Certificate    string            `json:"certificate,omitempty"` // ARN; the endpoint of a persistent environment speaks HTTPS with it
-	Balancer       *Balancer         `json:"load_balancer,omitempty"`
-	DataFrom       string            `json:"data_from,omitempty"` // the stage whose environment's data is copied
-	DrainTimeout   time.Duration     `json:"drain_timeout"`       // 0 means DefaultDrainTimeout
-	InstanceType   string            `json:"instance_type,omitempty"`
-	Profile        string            `json:"instance_profile,omitempty"` // of the instances, with their role; empty: the platform's
-	Groups         []string          `json:"security_groups,omitempty"`  // of the instances; none: the platform's
-	Shift          []ShiftStep       `json:"shift,omitempty"`            // of a persistent environment; empty: all at once
-	Alarms         []string          `json:"alarms,omitempty"`           // that send its traffic back
-	KeepPrevious   time.Duration     `json:"keep_previous,omitempty"`
-	Scaling        *Scaling          `json:"scaling,omitempty"`        // of a persistent environment; nil: none is declared
-	TrustedProxies []string          `json:"trusted_proxies,omitzero"` // whose forwarding headers the endpoint keeps; nil: DefaultTrustedProxies
+	Instances        int               `json:"instances"` // 0 means the pipeline's scale
+	Env              map[string]string `json:"env,omitempty"`
+	SecretsVersion   int64             `json:"secrets_version,omitempty"`
+	Keep             bool              `json:"keep"`                  // persistent: it serves until the next build replaces it
+	Address          string            `json:"address,omitempty"`     // to listen on; empty means loopback
+	Port             int               `json:"port,omitempty"`        // of the endpoint; 0 means any free one, kept
+	Certificate      string            `json:"certificate,omitempty"` // ARN; the endpoint of a persistent environment speaks HTTPS with it
+	Balancer         *Balancer         `json:"load_balancer,omitempty"`
+	DataFrom         string            `json:"data_from,omitempty"` // the stage whose environment's data is copied
+	DrainTimeout     time.Duration     `json:"drain_timeout"`       // 0 means DefaultDrainTimeout
+	InstanceType     string            `json:"instance_type,omitempty"`
+	Profile          string            `json:"instance_profile,omitempty"` // of the instances, with their role; empty: the platform's
+	Groups           []string          `json:"security_groups,omitempty"`  // of the instances; none: the platform's
+	Shift            []ShiftStep       `json:"shift,omitempty"`            // of a persistent environment; empty: all at once
+	Alarms           []string          `json:"alarms,omitempty"`           // that send its traffic back
+	KeepPrevious     time.Duration     `json:"keep_previous,omitempty"`
+	TargetAttributes map[string]string `json:"target_attributes,omitempty"` // of a persistent environment's target groups, by AWS's names
+	Scaling          *Scaling          `json:"scaling,omitempty"`           // of a persistent environment; nil: none is declared
+	TrustedProxies   []string          `json:"trusted_proxies,omitzero"`    // whose forwarding headers the endpoint keeps; nil: DefaultTrustedProxies
 	Machine
 }
 
@@ -190,6 +191,7 @@ type HTTPCheck struct {
 type Load struct {
 	Rate          float64           `json:"rate"` // requests per second
 	Duration      time.Duration     `json:"duration"`
+	Ramp          time.Duration     `json:"ramp,omitempty"` // before Duration, in which the rate grows from nothing, and nothing is measured
 	URL           string            `json:"url,omitempty"`
 	Path          string            `json:"path,omitempty"`
 	Method        string            `json:"method,omitempty"`
@@ -251,7 +253,7 @@ func (s Stage) StepsLimit() time.Duration {
 		if timeout == 0 {
 			timeout = DefaultStepTimeout
 			if step.Load != nil {
-				timeout = max(timeout, 2*step.Load.Duration)
+				timeout = max(timeout, 2*(step.Load.Ramp+step.Load.Duration))
 			}
 		}
 		limit += time.Duration(1+step.Retries) * timeout

@@ -68,6 +68,7 @@ type environmentModel struct {
 	Hops         types.Int64  `tfsdk:"metadata_hop_limit"`
 	Spot         types.Bool   `tfsdk:"spot"`
 	Scaling      types.Object `tfsdk:"scaling"`
+	Attributes   types.Map    `tfsdk:"target_attributes"`
 }
 
 // shiftModel is a step of a shift of traffic.
@@ -100,8 +101,9 @@ func expandStage(ctx context.Context, m stageModel, at *session, diags *diag.Dia
 			Keep: e.Keep.ValueBool(), Address: e.Address.ValueString(), Port: int(e.Port.ValueInt64()), Certificate: e.Certificate.ValueString(), DataFrom: e.DataFrom.ValueString(),
 			DrainTimeout: expandDuration(e.DrainTimeout), InstanceType: e.InstanceType.ValueString(), Profile: e.Profile.ValueString(), Balancer: expandBalancer(ctx, e.Balancer, diags),
 			Shift: expandShift(ctx, e.Shift, diags), KeepPrevious: expandDuration(e.KeepPrevious), TrustedProxies: expandProxies(e.Trusted),
-			Machine: pipeline.Machine{Volume: expandVolume(e.Volume), Hops: int(e.Hops.ValueInt64()), Spot: e.Spot.ValueBool()},
-			Scaling: expandScaling(ctx, e.Scaling, diags),
+			Machine:          pipeline.Machine{Volume: expandVolume(e.Volume), Hops: int(e.Hops.ValueInt64()), Spot: e.Spot.ValueBool()},
+			Scaling:          expandScaling(ctx, e.Scaling, diags),
+			TargetAttributes: expandStrings(ctx, e.Attributes, diags),
 		}
 		diags.Append(e.Alarms.ElementsAs(ctx, &s.Env.Alarms, false)...)
 		diags.Append(e.Groups.ElementsAs(ctx, &s.Env.Groups, false)...)
@@ -200,7 +202,8 @@ func flattenEnvironment(ctx context.Context, e, def *pipeline.EnvironmentSpec, e
 		InstanceType: orNull(e.InstanceType), Profile: orNull(e.Profile), Groups: stringList(ctx, e.Groups, diags), Balancer: flattenBalancer(ctx, e.Balancer, envTypes["load_balancer"], diags), Shift: types.ListNull(envTypes["shift"].(types.ListType).ElemType), Alarms: types.ListNull(types.StringType),
 		KeepPrevious: flattenDuration(e.KeepPrevious), Trusted: flattenProxies(e.TrustedProxies),
 		Volume: flattenVolume(e.Volume, envTypes["volume"].(types.ObjectType).AttrTypes), Hops: intOrNull(e.Hops), Spot: trueOrNull(e.Spot),
-		Scaling: flattenScaling(ctx, e.Scaling, envTypes["scaling"].(types.ObjectType).AttrTypes, diags),
+		Scaling:    flattenScaling(ctx, e.Scaling, envTypes["scaling"].(types.ObjectType).AttrTypes, diags),
+		Attributes: flattenStrings(e.TargetAttributes),
 	}
 	var d diag.Diagnostics
 	if len(e.Alarms) > 0 {

@@ -147,7 +147,7 @@ func validateTraffic(ctx context.Context, kind pipeline.StageType, o types.Objec
 	diags.Append(o.As(ctx, &e, basetypes.ObjectAsOptions{UnhandledUnknownAsEmpty: true})...)
 	at := path.Root("environment")
 	persistent := kind == pipeline.TypeProduction || e.Keep.ValueBool() || e.Keep.IsUnknown()
-	for _, name := range []string{"shift", "alarms", "keep_previous", "certificate", "scaling"} {
+	for _, name := range []string{"shift", "alarms", "keep_previous", "certificate", "scaling", "target_attributes"} {
 		if !persistent && !o.Attributes()[name].IsNull() {
 			diags.AddAttributeError(at.AtName(name), "Environment is not persistent",
 				fmt.Sprintf("Only a persistent environment can have %s. Set keep = true, or remove it.", name))

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
 	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/listvalidator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/mapvalidator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
@@ -134,7 +135,12 @@ func environmentAttribute() schema.SingleNestedAttribute {
 			Optional: true, ElementType: types.StringType, Validators: []validator.List{listvalidator.SizeAtLeast(1), listvalidator.UniqueValues(), listvalidator.ValueStringsAre(stringvalidator.LengthBetween(1, 255))},
 			MarkdownDescription: "Names of CloudWatch alarms. If one goes off while the traffic of a persistent environment goes over, or drains, the traffic goes back. An alarm that is already on at the start is ignored until it has been off once. On AWS.",
 		},
-		"scaling":       scalingAttribute(),
+		"scaling": scalingAttribute(),
+		"target_attributes": schema.MapAttribute{
+			Optional: true, ElementType: types.StringType,
+			Validators:          []validator.Map{mapvalidator.SizeAtLeast(1), mapvalidator.KeysAre(stringvalidator.OneOf(pipeline.TargetAttributes()...))},
+			MarkdownDescription: "Attributes of the target group of a persistent environment, by AWS's names, such as `slow_start.duration_seconds` or `load_balancing.algorithm.type`. `drain_timeout` sets the time to deregister. What others set on the target group goes on with the next one. A change takes effect with a new deployment. On AWS.",
+		},
 		"keep_previous": optional("How long to keep the previous build's instances after a deployment to a persistent environment. A rollback within that time is one traffic shift. Default: not at all. On AWS.", isDuration()),
 	})
 	return schema.SingleNestedAttribute{

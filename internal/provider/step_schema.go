@@ -62,6 +62,7 @@ type loadModel struct {
 	ErrorRate     types.Float64 `tfsdk:"error_rate"`
 	MinThroughput types.Float64 `tfsdk:"min_throughput"`
 	Machines      types.Int64   `tfsdk:"machines"`
+	Ramp          types.String  `tfsdk:"ramp"`
 }
 
 // optional makes an optional string attribute.
@@ -145,6 +146,7 @@ func loadAttribute() schema.SingleNestedAttribute {
 				Validators: []validator.Float64{float64validator.Between(0.001, 100_000)},
 			},
 			"duration": required("How long to make requests.", isDuration()),
+			"ramp":     optional("How long the rate grows evenly from nothing, before `duration` begins. Its requests count for no figure and no threshold; the report has their number. It lets a load balancer grow, which on AWS starts small. Default: none.", isDuration()),
 			"url":      optional("Absolute URL. Exactly one of `url` and `path` is set.", isHTTPURL()),
 			"path":     optional("Path on the endpoint of the stage's environment.", isHTTPPath()),
 			"method":   optional("Default: `GET`.", isMethod()),
@@ -223,7 +225,8 @@ func validateLoadTime(at path.Path, step map[string]attr.Value) (diags diag.Diag
 	}
 	timeout, _ := step["timeout"].(types.String)
 	duration, _ := load.Attributes()["duration"].(types.String)
-	if limit, takes := expandDuration(timeout), expandDuration(duration); limit > 0 && limit < takes {
+	ramp, _ := load.Attributes()["ramp"].(types.String)
+	if limit, takes := expandDuration(timeout), expandDuration(ramp)+expandDuration(duration); limit > 0 && limit < takes {
 		diags.AddAttributeError(at.AtName("timeout"), "Time-out shorter than the load",
 			fmt.Sprintf("The load takes %s, but timeout = %q ends it earlier. Raise timeout, or remove it.", takes, timeout.ValueString()))
 	}
@@ -290,7 +293,7 @@ func expandSteps(ctx context.Context, list types.List, diags *diag.Diagnostics) 
 				Rate: l.Rate.ValueFloat64(), Duration: expandDuration(l.Duration), URL: l.URL.ValueString(), Path: l.Path.ValueString(),
 				Method: l.Method.ValueString(), Headers: expandStrings(ctx, l.Headers, diags), Body: l.Body.ValueString(),
 				P50: expandDuration(l.P50), P95: expandDuration(l.P95), P99: expandDuration(l.P99), Max: expandDuration(l.Max),
-				ErrorRate: l.ErrorRate.ValueFloat64(), MinThroughput: l.MinThroughput.ValueFloat64(), Machines: int(l.Machines.ValueInt64()),
+				ErrorRate: l.ErrorRate.ValueFloat64(), MinThroughput: l.MinThroughput.ValueFloat64(), Machines: int(l.Machines.ValueInt64()), Ramp: expandDuration(l.Ramp),
 			}
 		}
 		steps = append(steps, s)
@@ -333,7 +336,7 @@ func flattenSteps(steps []pipeline.Step) []stepModel {
 				Rate: types.Float64Value(l.Rate), Duration: flattenDuration(l.Duration), URL: orNull(l.URL), Path: orNull(l.Path),
 				Method: orNull(l.Method), Headers: flattenStrings(l.Headers), Body: orNull(l.Body), P50: flattenDuration(l.P50),
 				P95: flattenDuration(l.P95), P99: flattenDuration(l.P99), Max: flattenDuration(l.Max),
-				ErrorRate: floatOrNull(l.ErrorRate), MinThroughput: floatOrNull(l.MinThroughput), Machines: intOrNull(l.Machines),
+				ErrorRate: floatOrNull(l.ErrorRate), MinThroughput: floatOrNull(l.MinThroughput), Machines: intOrNull(l.Machines), Ramp: flattenDuration(l.Ramp),
 			}
 		}
 		models = append(models, m)

@@ -37,7 +37,7 @@ func (r *Runner) prepareLoad(req pipeline.StepRequest) (attempt, error) {
 	if err != nil {
 		return nil, err
 	}
-	bound := limit(req.Step, l.Duration+2*requestTimeout)
+	bound := limit(req.Step, l.Ramp+l.Duration+3*requestTimeout)
 	attack := attackFromHere(l, u, bound)
 	if req.Runner != pipeline.RunnerLocal {
 		attack = r.attackRemote(req, l, u, bound)
@@ -78,8 +78,10 @@ func checkLoad(req pipeline.StepRequest) (pipeline.Load, *url.URL, error) {
 		return l, nil, invalid("rate %v is not a number of requests per second", l.Rate).WithHint("Set rate above 0, and at most %d.", maxRate)
 	case l.Duration <= 0:
 		return l, nil, invalid("duration %v is not positive", l.Duration).WithHint("Set duration to 30s, for example.")
-	case timeout > 0 && timeout < l.Duration:
-		return l, nil, invalid("timeout %v is shorter than the load, which takes %v", timeout, l.Duration).WithHint("Raise timeout, or leave it out.")
+	case l.Ramp < 0:
+		return l, nil, invalid("ramp %v is negative", l.Ramp).WithHint("Set ramp to 1m, for example, or leave it out.")
+	case timeout > 0 && timeout < l.Ramp+l.Duration:
+		return l, nil, invalid("timeout %v is shorter than the load, which takes %v", timeout, l.Ramp+l.Duration).WithHint("Raise timeout, or leave it out.")
 	}
 	return l, u, nil
 }
@@ -106,13 +108,16 @@ func send(ctx context.Context, l pipeline.Load, u *url.URL, hits uint64, say fun
 		MaxIdleConns: maxWorkers, MaxIdleConnsPerHost: maxWorkers, MaxConnsPerHost: maxWorkers,
 	}
 	defer transport.CloseIdleConnections()
-	attacker := vegeta.NewAttacker(
-		vegeta.Client(&http.Client{Transport: bounded{ctx, transport}}),
-		vegeta.MaxWorkers(maxWorkers), vegeta.MaxBody(0),
-	)
+	attacker := func() *vegeta.Attacker { // each attacks once
+		return vegeta.NewAttacker(
+			vegeta.Client(&http.Client{Transport: bounded{ctx, transport}}),
+			vegeta.MaxWorkers(maxWorkers), vegeta.MaxBody(0),
+		)
+	}
 	targeter := vegeta.NewStaticTargeter(vegeta.Target{Method: l.Method, URL: u.String(), Body: []byte(l.Body), Header: header})
+	tally.Counts.Ramp = ramp(ctx, attacker(), targeter, l, say)
 	tally.Start = time.Now()
-	results := attacker.Attack(targeter, pacer{ctx: ctx, rate: l.Rate, hits: hits}, l.Duration, "")
+	results := attacker().Attack(targeter, pacer{ctx: ctx, rate: l.Rate, hits: hits}, l.Duration, "")
 
 	second := time.NewTicker(time.Second)
 	defer second.Stop()

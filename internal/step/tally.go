@@ -82,6 +82,13 @@ func (t *tally) merge(o *tally) {
 	c.Requests += o.Counts.Requests
 	c.Errors += o.Counts.Errors
 	c.Max = max(c.Max, o.Counts.Max)
+	if o.Counts.Ramp != nil {
+		sum := *o.Counts.Ramp
+		if c.Ramp != nil {
+			sum.Requests, sum.Errors = sum.Requests+c.Ramp.Requests, sum.Errors+c.Ramp.Errors
+		}
+		c.Ramp = &sum
+	}
 	t.Good += o.Good
 	t.Total += o.Total
 	for slot, n := range o.Latencies {
@@ -166,8 +173,16 @@ func (t *tally) progress() string {
 
 // describe returns the report in one line.
 func describe(r *pipeline.LoadReport) string {
-	return fmt.Sprintf("%s at %.1f/s, %s, p50 %s, p95 %s, p99 %s, max %s",
-		present.Count(int(r.Requests), "request"), r.Rate, present.Count(int(r.Errors), "error"), present.Duration(r.P50), present.Duration(r.P95), present.Duration(r.P99), present.Duration(r.Max))
+	after := ""
+	if r.Ramp != nil {
+		after = ", after a ramp of " + describeRamp(r.Ramp)
+	}
+	return fmt.Sprintf("%s at %.1f/s, %s, p50 %s, p95 %s, p99 %s, max %s%s",
+		present.Count(int(r.Requests), "request"), r.Rate, present.Count(int(r.Errors), "error"), present.Duration(r.P50), present.Duration(r.P95), present.Duration(r.P99), present.Duration(r.Max), after)
+}
+
+func describeRamp(r *pipeline.LoadRamp) string {
+	return fmt.Sprintf("%s in %s, %s", present.Count(int(r.Requests), "request"), present.Duration(r.Duration), present.Count(int(r.Errors), "error"))
 }
 
 // missed lists every threshold that the report misses; nil when it meets all.

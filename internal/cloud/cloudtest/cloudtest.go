@@ -130,6 +130,8 @@ type Pace struct {
 	Build  time.Duration // from StartBuild until a build has its machine
 	Minute time.Duration // of the time limits of builds, and of machines' own deadlines; 0 is a minute
 	Output time.Duration // from the end of a command until its output is in the bucket
+	// Register is how long a target is registered and checked before it gets requests.
+	Register time.Duration
 	// Command is the longest that a command may run; 0 is as long as the request says.
 	Command time.Duration
 	// Latency is how long each answer takes, beside what it takes to give it.

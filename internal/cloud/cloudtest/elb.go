@@ -53,7 +53,9 @@ type listener struct {
 	server  *httptest.Server
 	port    string
 	secure  bool
-	weights map[string]int // by target group
+	weights map[string]int       // by target group
+	sticky  bool                 // clients stay with a target group
+	since   map[string]time.Time // from when on target groups are in the action
 }
 
 var (
@@ -145,9 +147,9 @@ func (a elbAPI) describeTargetHealth(r *request) answer {
 	group := r.form.Get("TargetGroupArn")
 	list := ""
 	for _, m := range targetID.FindAllSubmatch(got.body, -1) {
-		state, reason := "unhealthy", "<Reason>Target.FailedHealthChecks</Reason>"
-		if a.healthy(r.Context(), group, string(m[1])) {
-			state, reason = "healthy", ""
+		state, reason, why := a.targetState(r.Context(), group, string(m[1]))
+		if reason != "" {
+			reason = "<Reason>" + reason + "</Reason><Description>" + why + "</Description>"
 		}
 		list += fmt.Sprintf("<member><Target><Id>%s</Id><Port>%d</Port></Target><TargetHealth><State>%s</State>%s</TargetHealth></member>", m[1], a.target(group).port, state, reason)
 	}
@@ -159,6 +161,43 @@ func (a elbAPI) target(arn string) target {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.targets[arn]
+}
+
+// targetState returns the state of a target with its reason, as AWS has them. A target group
+// that no listener uses checks nothing, and a target is not used before it was checked.
+func (a elbAPI) targetState(ctx context.Context, group, id string) (state, reason, why string) {
+	i := a.instance(id)
+	a.mu.Lock()
+	since, used := time.Time{}, false
+	for _, l := range a.listeners {
+		l.mu.Lock()
+		if _, ok := l.weights[group]; ok && (!used || l.since[group].Before(since)) {
+			since, used = l.since[group], true
+		}
+		l.mu.Unlock()
+	}
+	a.mu.Unlock()
+	switch {
+	case i == nil || i.state() != "":
+		return "unused", "Target.InvalidState", "Target is not in the running state"
+	case i.drains():
+		return "draining", "Target.DeregistrationInProgress", "Target deregistration is in progress"
+	case !used:
+		return "unused", "Target.NotInUse", "Target group is not configured to receive traffic from the load balancer"
+	}
+	if launched := i.launched(); launched.After(since) {
+		since = launched
+	}
+	age, register := time.Since(since), a.cloud.paced().Register
+	switch {
+	case age < register/2:
+		return "initial", "Elb.RegistrationInProgress", "Target registration is in progress"
+	case age < register:
+		return "initial", "Elb.InitialHealthChecking", "Initial health checks in progress"
+	case a.healthy(ctx, group, id):
+		return "healthy", "", ""
+	}
+	return "unhealthy", "Target.FailedHealthChecks", "Health checks failed"
 }
 
 func (a elbAPI) healthy(ctx context.Context, group, id string) bool {
@@ -295,7 +334,8 @@ func (a elbAPI) createListener(r *request) answer {
 	if b == nil {
 		return a.server.forward(r)
 	}
-	own := &listener{api: a, address: b.address, weights: forwardWeights(r.form)}
+	own := &listener{api: a, address: b.address}
+	own.forward(r.form)
 	if err := own.listen(r.form); err != nil {
 		return r.fail(http.StatusBadRequest, "DuplicateListener", err.Error())
 	}
@@ -353,9 +393,7 @@ func (a elbAPI) modifyListener(r *request) answer {
 	}
 	got := a.server.forward(r)
 	if got.status == http.StatusOK && l != nil && r.form.Has("DefaultActions.member.1.Type") {
-		l.mu.Lock()
-		l.weights = forwardWeights(r.form)
-		l.mu.Unlock()
+		l.forward(r.form)
 	}
 	return got
 }
@@ -387,10 +425,10 @@ func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
-	group := l.choose()
+	group := l.choose(w, r)
 	var healthy []string
 	for _, id := range l.api.registered(r, group) {
-		if i := l.api.instance(id); i != nil && l.api.healthy(r.Context(), group, id) {
+		if i := l.api.instance(id); i != nil && l.api.serves(r.Context(), group, id) {
 			healthy = append(healthy, net.JoinHostPort(i.address, strconv.Itoa(l.api.target(group).port)))
 		}
 	}
@@ -402,9 +440,43 @@ func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	(&httputil.ReverseProxy{Rewrite: func(p *httputil.ProxyRequest) { p.SetURL(to) }}).ServeHTTP(w, r)
 }
 
-func (l *listener) choose() string {
+// serves reports whether a target gets requests.
+func (a elbAPI) serves(ctx context.Context, group, id string) bool {
+	state, _, _ := a.targetState(ctx, group, id)
+	return state == "healthy"
+}
+
+// forward takes over what a request says of a listener's default action.
+func (l *listener) forward(form url.Values) {
+	weights, since := forwardWeights(form), map[string]time.Time{}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	for group := range weights {
+		since[group] = time.Now()
+		if had, ok := l.since[group]; ok {
+			since[group] = had
+		}
+	}
+	l.weights, l.since = weights, since
+	l.sticky = form.Get("DefaultActions.member.1.ForwardConfig.TargetGroupStickinessConfig.Enabled") == "true"
+}
+
+// stuck is the cookie by which a client stays with a target group.
+const stuck = "AWSALBTG"
+
+func (l *listener) choose(w http.ResponseWriter, r *http.Request) (group string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.sticky {
+		if c, err := r.Cookie(stuck); err == nil {
+			for group, weight := range l.weights {
+				if weight > 0 && c.Value == url.QueryEscape(group) {
+					return group
+				}
+			}
+		}
+		defer func() { http.SetCookie(w, &http.Cookie{Name: stuck, Value: url.QueryEscape(group), Path: "/"}) }()
+	}
 	total := 0
 	for _, n := range l.weights {
 		total += n

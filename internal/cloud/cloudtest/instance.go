@@ -241,3 +241,10 @@ func (a *account) instance(id string) *instance {
 	defer a.mu.Unlock()
 	return a.instances[id]
 }
+
+// launched returns from when on the instance runs.
+func (i *instance) launched() time.Time {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.running
+}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/fleet"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/instance"
@@ -21,8 +22,9 @@ import (
 const maxFilter = 200
 
 // Describe reports on environments from the tags and states of their instances: one
-// request for up to 200 environments, however large. Of those that have no instance the
-// groups are asked for, which may be about to launch one.
+// request for up to 200 environments, however large. Of fleets behind a load balancer that
+// says which instances get requests. Of environments that have no instance the groups are
+// asked for, which may be about to launch one.
 func (p *Platform) Describe(ctx context.Context, ids ...string) (map[string]pipeline.EnvironmentReport, error) {
 	mine := []types.Filter{p.stack.Mine(), stack.Filter("tag:"+stack.TagRole, fleet.RoleInstance), instance.Alive}
 	reports := map[string]pipeline.EnvironmentReport{}
@@ -32,7 +34,7 @@ func (p *Platform) Describe(ctx context.Context, ids ...string) (map[string]pipe
 			return nil, err
 		}
 		report(list, reports)
-		return reports, nil
+		return reports, p.checkTargets(ctx, list, reports)
 	}
 	for chunk := range slices.Chunk(ids, maxFilter) {
 		list, err := p.instances.List(ctx, append(slices.Clone(mine), stack.Filter("tag:"+fleet.TagEnvironment, chunk...))...)
@@ -40,6 +42,9 @@ func (p *Platform) Describe(ctx context.Context, ids ...string) (map[string]pipe
 			return nil, err
 		}
 		report(list, reports)
+		if err := p.checkTargets(ctx, list, reports); err != nil {
+			return nil, err
+		}
 	}
 	missing := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return reports[id].ID != "" })
 	if len(missing) == 0 {
@@ -57,6 +62,36 @@ func (p *Platform) Describe(ctx context.Context, ids ...string) (map[string]pipe
 		reports[id] = r
 	}
 	return reports, nil
+}
+
+// checkTargets says of environments behind load balancers how many of their instances are
+// healthy targets, and of one that is not, why. Who may not ask a load balancer sees how many
+// instances run.
+func (p *Platform) checkTargets(ctx context.Context, list []types.Instance, reports map[string]pipeline.EnvironmentReport) error {
+	asked := map[string]bool{}
+	for _, i := range list {
+		id, of := stack.Tag(i.Tags, fleet.TagEnvironment), stack.Tag(i.Tags, fleet.TagFleet)
+		r := reports[id]
+		if asked[id] || of != r.Serving || stack.Tag(i.Tags, "aws:autoscaling:groupName") == "" {
+			continue
+		}
+		asked[id] = true
+		targets, err := p.fleets.Targets(ctx, of)
+		switch {
+		case pipeline.CodeOf(err) == pipeline.CodeNotAllowed || cloud.IsNotFound(err):
+			continue
+		case err != nil:
+			return err
+		}
+		r.Healthy, r.Instances = targets.Healthy, max(targets.All, targets.Healthy)
+		r.Status, r.Reason = pipeline.EnvRunning, ""
+		if r.Healthy < r.Instances || r.Instances == 0 {
+			r.Status = pipeline.EnvDegraded
+			r.Reason = strconv.Itoa(r.Instances-r.Healthy) + " of " + pipeline.Count(r.Instances, "instance") + " are not healthy: " + targets.State
+		}
+		reports[id] = r
+	}
+	return nil
 }
 
 // report sums instances up by environment.

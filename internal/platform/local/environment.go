@@ -156,6 +156,7 @@ func (p *Platform) Check(e pipeline.EnvironmentSpec) error {
 		{"instance_profile", e.Profile != "", "which has no machines of its own"}, {"security_groups", len(e.Groups) > 0, "which has no machines of its own"},
 		{"certificate", e.Certificate != "", "whose endpoints speak HTTP"}, {"scaling", e.Scaling != nil, "where the number of instances is fixed"},
 		{"volume", e.Volume != nil, ownMachine}, {"metadata_hop_limit", e.Hops != 0, ownMachine}, {"spot", e.Spot, ownMachine},
+		{"target_attributes", len(e.TargetAttributes) > 0, "which has no target groups"},
 	} {
 		if a.set {
 			return pipeline.Errorf(pipeline.CodeInvalid, "check environment", "environment.%s has no meaning on the local platform, %s", a.name, a.why).

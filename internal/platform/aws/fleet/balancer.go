@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
 
@@ -89,6 +90,7 @@ func (b balancer) next(port int, certificate string, how *pipeline.Balancer) fro
 type balancers struct {
 	stack  *stack.Stack
 	client *elb.Client
+	ec2    *ec2.Client
 }
 
 // find finds an environment's load balancer; nil for none.
@@ -183,6 +185,9 @@ func (b *balancers) create(ctx context.Context, op string, r pipeline.FleetReque
 	if b.stack.Settings.InternalLoadBalancer {
 		in.Scheme, in.Subnets = types.LoadBalancerSchemeEnumInternal, b.stack.Settings.Subnets
 	}
+	if err := b.checkZones(ctx, in.Subnets); err != nil {
+		return nil, err
+	}
 	out, err := b.client.CreateLoadBalancer(ctx, in)
 	if err != nil {
 		return nil, cloud.Fault(ctx, op, err)
@@ -190,6 +195,28 @@ func (b *balancers) create(ctx context.Context, op string, r pipeline.FleetReque
 	lb := &balancer{arn: aws.ToString(out.LoadBalancers[0].LoadBalancerArn), dns: aws.ToString(out.LoadBalancers[0].DNSName)}
 	stack.Logf(r.Log, "load balancer %s", lb.dns)
 	return lb, nil
+}
+
+// checkZones refuses subnets in which AWS can't make a load balancer: CodeInvalid.
+func (b *balancers) checkZones(ctx context.Context, subnets []string) error {
+	out, err := b.ec2.DescribeSubnets(ctx, &ec2.DescribeSubnetsInput{SubnetIds: subnets})
+	if err != nil {
+		return cloud.Fault(ctx, "read subnets", err)
+	}
+	in := map[string]string{}
+	for _, s := range out.Subnets {
+		zone, id := aws.ToString(s.AvailabilityZone), aws.ToString(s.SubnetId)
+		if in[zone] != "" {
+			return invalid("Give the stack one subnet of each zone: penstock bootstrap --subnets, and --public-subnets.",
+				"the subnets %s and %s are both in zone %s, and a load balancer takes one of each", in[zone], id, zone)
+		}
+		in[zone] = id
+	}
+	if len(in) < 2 {
+		return invalid("Give the stack subnets in two zones or more: penstock bootstrap --subnets, and --public-subnets.",
+			"a load balancer needs subnets in two zones, and the stack has them in %d", len(in))
+	}
+	return nil
 }
 
 // listen makes the listeners that are not there. The live listener moves to its next port
@@ -273,7 +300,16 @@ func nobody() []types.Action {
 	}}}
 }
 
-// forward is the action of a listener that sends requests to target groups, by shares.
+// stickyFor is how long a client stays with one target group while a listener has several:
+// longer than a shift, and AWS takes a week at most. When the shift is done, the listener has
+// one again, and the cookie means nothing.
+const stickyFor = 24 * time.Hour
+
+// maxTargets is how many target groups AWS takes in one action.
+const maxTargets = 5
+
+// forward is the action of a listener that sends requests to target groups, by shares. Who
+// takes cookies gets the pages and what is on them from the same one.
 func forward(shares map[string]int32) []types.Action {
 	if len(shares) == 0 {
 		return nobody()
@@ -282,7 +318,11 @@ func forward(shares map[string]int32) []types.Action {
 	for _, target := range stack.Sorted(shares) {
 		to = append(to, types.TargetGroupTuple{TargetGroupArn: aws.String(target), Weight: aws.Int32(shares[target])})
 	}
-	return []types.Action{{Type: types.ActionTypeEnumForward, ForwardConfig: &types.ForwardActionConfig{TargetGroups: to}}}
+	config := &types.ForwardActionConfig{TargetGroups: to}
+	if len(to) > 1 {
+		config.TargetGroupStickinessConfig = &types.TargetGroupStickinessConfig{Enabled: aws.Bool(true), DurationSeconds: aws.Int32(int32(stickyFor / time.Second))}
+	}
+	return []types.Action{{Type: types.ActionTypeEnumForward, ForwardConfig: config}}
 }
 
 // point sends a listener's requests to target groups, by shares.

@@ -77,7 +77,7 @@ func New(s *stack.Stack, instances *instance.Instances) *Fleets {
 		services:  &services{stack: s, instances: instances},
 		templates: &templates{stack: s, instances: instances, ec2: ec2.NewFromConfig(s.Config), kms: kms.NewFromConfig(s.Config)},
 		scaling:   &scaling{stack: s, client: autoscaling.NewFromConfig(s.Config)},
-		balancers: &balancers{stack: s, client: elb.NewFromConfig(s.Config)},
+		balancers: &balancers{stack: s, client: elb.NewFromConfig(s.Config), ec2: ec2.NewFromConfig(s.Config)},
 		alarms:    &alarms{stack: s, client: cloudwatch.NewFromConfig(s.Config)},
 	}
 }

@@ -128,6 +128,9 @@ func (e *group) bringUp(ctx context.Context, r *pipeline.FleetRequest, up rising
 	if up.target, err = e.balancers.createTarget(ctx, *r); err != nil {
 		return up, err
 	}
+	if err := e.balancers.setAttributes(ctx, *r, up.target, up.before); err != nil {
+		return up, err
+	}
 	return up, e.scaling.create(ctx, *r, up, template, startTimeout(r.Service)+e.services.boot())
 }
 

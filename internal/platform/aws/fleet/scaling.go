@@ -45,6 +45,7 @@ type scalingGroup struct {
 	bounds  bounds // that it was made with
 	held    bounds // its least number, and the one that it has while its traffic goes over; zero where it is not held
 	warm    bool   // its warm pool was declared
+	told    string // which attributes of its target group were declared
 	group   types.AutoScalingGroup
 
 	stage, environment, endpoint string
@@ -52,7 +53,7 @@ type scalingGroup struct {
 
 // fleetKey distinguishes fleets that were made from different things.
 func fleetKey(r pipeline.FleetRequest) string {
-	text, _ := json.Marshal([]any{r.Image, r.InstanceType, r.Machine, r.Lasting, r.Profile, r.Groups, serviceEnv(r), port(r.Service), r.Service.HealthCheck}) // plain values
+	text, _ := json.Marshal([]any{r.Image, r.InstanceType, r.Machine, r.Lasting, r.Profile, r.Groups, serviceEnv(r), port(r.Service), r.Service.HealthCheck, r.TargetAttributes}) // plain values
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:8])
 }
@@ -70,7 +71,7 @@ func (a *scaling) create(ctx context.Context, r pipeline.FleetRequest, up rising
 	name := groupName(r.Fleet)
 	tags := []types.Tag{}
 	of := tagsOf(ctx, r)
-	of[stack.TagKey], of[tagScaling] = fleetKey(r), scalingTag(sizeOf(r))
+	of[stack.TagKey], of[tagScaling], of[tagDeclared] = fleetKey(r), scalingTag(sizeOf(r)), declaredTag(r.TargetAttributes)
 	for _, t := range a.stack.TagsOf(r.Labels, of) {
 		tags = append(tags, groupTag(name, aws.ToString(t.Key), aws.ToString(t.Value)))
 	}
@@ -260,7 +261,7 @@ func describeGroup(g types.AutoScalingGroup) scalingGroup {
 		least = held.least
 	}
 	return scalingGroup{
-		bounds: parseBounds(tags[tagScaling]), warm: strings.HasSuffix(tags[tagScaling], warmWord), held: held, group: g, most: int(aws.ToInt32(g.MaxSize)),
+		told: tags[tagDeclared], bounds: parseBounds(tags[tagScaling]), warm: strings.HasSuffix(tags[tagScaling], warmWord), held: held, group: g, most: int(aws.ToInt32(g.MaxSize)),
 		name: name, fleet: strings.TrimPrefix(name, groupName("")), targets: g.TargetGroupARNs,
 		least: least, desired: int(aws.ToInt32(g.DesiredCapacity)),
 		key: tags[stack.TagKey], serving: tags[TagServing] == "true", fence: tags[tagFence], kept: tags[TagKept],

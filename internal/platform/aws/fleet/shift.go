@@ -76,6 +76,10 @@ func (s *shift) over(ctx context.Context) error {
 	if err := s.stack.Unschedule(ctx, s.fleet, kindKept); err != nil { // what serves is never ended by one
 		return err
 	}
+	if n := len(s.before) + 1; n > maxTargets {
+		return pipeline.Errorf(pipeline.CodeConflict, opShift, "the listener sends its traffic to %d target groups already, and AWS takes %d", n-1, maxTargets).
+			WithHint("Point the listener at the one that is to serve, in the AWS console, and apply again.")
+	}
 	had := s.share()
 	s.begun = true
 	if len(s.before) > 0 {

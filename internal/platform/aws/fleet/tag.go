@@ -24,8 +24,9 @@ const (
 	TagKept        = "penstock:kept"        // RFC 3339: until when a fleet is kept for a rollback; empty where it is not
 	TagInstalled   = "penstock:installed"   // true on an instance on which an artifact was installed
 
-	tagScaling = "penstock:scaling" // on a group: the bounds of its number of instances that were defined, and whether its warm pool was
-	tagHeld    = "penstock:held"    // on a group whose traffic goes over: its least number of instances before, and the one that it has meanwhile
+	tagScaling  = "penstock:scaling"  // on a group: the bounds of its number of instances that were defined, and whether its warm pool was
+	tagDeclared = "penstock:declared" // on a group: which attributes of its target group were declared, as declaredTag says
+	tagHeld     = "penstock:held"     // on a group whose traffic goes over: its least number of instances before, and the one that it has meanwhile
 
 	tagPort  = "penstock:port"  // that the service listens on
 	tagFence = "penstock:fence" // token of the lease under which a fleet was made, or got its traffic

@@ -7,6 +7,9 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"hash/fnv"
+	"maps"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -15,6 +18,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/stack"
 )
 
 // createTarget makes the target group of a fleet, and returns its ARN.
@@ -41,13 +45,74 @@ func (b *balancers) createTarget(ctx context.Context, r pipeline.FleetRequest) (
 	if err != nil {
 		return "", cloud.Fault(ctx, opPrepare, err)
 	}
-	target := aws.ToString(out.TargetGroups[0].TargetGroupArn)
+	return aws.ToString(out.TargetGroups[0].TargetGroupArn), nil
+}
+
+// setAttributes sets the attributes of a fleet's target group: those of the one before, which
+// people may have changed, what is declared, and how long requests may take to end.
+func (b *balancers) setAttributes(ctx context.Context, r pipeline.FleetRequest, target string, before scalingGroup) error {
+	all := map[string]string{}
+	if len(before.targets) > 0 {
+		had, err := b.attributes(ctx, before.targets[0])
+		if err != nil {
+			return err
+		}
+		for k, v := range had {
+			if v != usual[k] && !strings.Contains(before.told, shortened(k)) { // people have set it
+				all[k] = v
+			}
+		}
+	}
+	maps.Copy(all, r.TargetAttributes)
 	drain := int(cmp.Or(r.DrainTimeout, pipeline.DefaultDrainTimeout) / time.Second)
-	_, err = b.client.ModifyTargetGroupAttributes(ctx, &elb.ModifyTargetGroupAttributesInput{
-		TargetGroupArn: aws.String(target),
-		Attributes:     []types.TargetGroupAttribute{{Key: aws.String(drainAttribute), Value: aws.String(fmt.Sprint(min(drain, 3600)))}},
-	})
-	return target, cloud.Fault(ctx, opPrepare, err)
+	all[drainAttribute] = fmt.Sprint(min(drain, 3600))
+	in := &elb.ModifyTargetGroupAttributesInput{TargetGroupArn: aws.String(target)}
+	for _, k := range stack.Sorted(all) {
+		in.Attributes = append(in.Attributes, types.TargetGroupAttribute{Key: aws.String(k), Value: aws.String(all[k])})
+	}
+	_, err := b.client.ModifyTargetGroupAttributes(ctx, in)
+	return cloud.Fault(ctx, opPrepare, err)
+}
+
+// usual is what AWS sets by itself.
+var usual = map[string]string{
+	"load_balancing.algorithm.anomaly_mitigation": "off", "load_balancing.algorithm.type": "round_robin", "load_balancing.cross_zone.enabled": "use_load_balancer_configuration",
+	"slow_start.duration_seconds": "0", "stickiness.app_cookie.duration_seconds": "86400", "stickiness.enabled": "false",
+	"stickiness.lb_cookie.duration_seconds": "86400", "stickiness.type": "lb_cookie",
+	"target_group_health.dns_failover.minimum_healthy_targets.count": "1", "target_group_health.dns_failover.minimum_healthy_targets.percentage": "off",
+	"target_group_health.unhealthy_state_routing.minimum_healthy_targets.count": "1", "target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage": "off",
+}
+
+// shortened stands for the name of an attribute in a tag, which would be too short for all.
+func shortened(name string) string {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(name))
+	return fmt.Sprintf("%08x", h.Sum32())
+}
+
+// declaredTag says which attributes are declared: what is declared no more is not carried
+// over, and what people have set is.
+func declaredTag(attributes map[string]string) string {
+	var names []string
+	for _, k := range stack.Sorted(attributes) {
+		names = append(names, shortened(k))
+	}
+	return strings.Join(names, " ")
+}
+
+// attributes returns the attributes of a target group that others can have.
+func (b *balancers) attributes(ctx context.Context, target string) (map[string]string, error) {
+	out, err := b.client.DescribeTargetGroupAttributes(ctx, &elb.DescribeTargetGroupAttributesInput{TargetGroupArn: aws.String(target)})
+	if err != nil {
+		return nil, cloud.Fault(ctx, "read target group", err)
+	}
+	all := map[string]string{}
+	for _, a := range out.Attributes {
+		if key := aws.ToString(a.Key); pipeline.TargetAttribute(key) {
+			all[key] = aws.ToString(a.Value)
+		}
+	}
+	return all, nil
 }
 
 const drainAttribute = "deregistration_delay.timeout_seconds"
@@ -89,14 +154,38 @@ func (b *balancers) health(ctx context.Context, target string) (healthy, all int
 	}
 	state = "no targets yet"
 	for _, t := range out.TargetHealthDescriptions {
-		if t.TargetHealth.State == types.TargetHealthStateEnumHealthy {
-			healthy++
+		switch t.TargetHealth.State {
+		case types.TargetHealthStateEnumDraining: // another one takes its place
+			continue
+		case types.TargetHealthStateEnumHealthy:
+			healthy, all = healthy+1, all+1
 			continue
 		}
+		all++
 		why := cmp.Or(aws.ToString(t.TargetHealth.Description), string(t.TargetHealth.Reason))
 		state = fmt.Sprintf("%s is %s (%s)", aws.ToString(t.Target.Id), t.TargetHealth.State, why)
 	}
-	return healthy, len(out.TargetHealthDescriptions), state, nil
+	return healthy, all, state, nil
+}
+
+// Targets are the instances that a load balancer sends requests of a fleet to.
+type Targets struct {
+	Healthy, All int    // All are without those that are drained
+	State        string // in words, of one that is not healthy
+}
+
+// Targets returns the targets of a fleet behind a load balancer. CodeNotFound where it has no
+// target group.
+func (f *Fleets) Targets(ctx context.Context, fleet string) (t Targets, err error) {
+	target, err := f.balancers.target(ctx, fleet)
+	if err != nil {
+		return t, err
+	}
+	if target == "" {
+		return t, pipeline.Errorf(pipeline.CodeNotFound, "read targets", "fleet %s has no target group", fleet)
+	}
+	t.Healthy, t.All, t.State, err = f.balancers.health(ctx, target)
+	return t, cloud.Fault(ctx, "read targets of fleet "+fleet, err)
 }
 
 // drainTimeout reads how long requests may take to end from a target group.
