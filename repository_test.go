@@ -74,15 +74,16 @@ var layers = map[string][]string{
 	"internal/platform/aws":          {"internal/pipeline", "internal/platform/aws/fleet", "internal/platform/aws/image", "internal/platform/aws/instance", "internal/platform/aws/stack"},
 	"internal/codebuild":             {"internal/cloud", "internal/pipeline", "internal/poll", "internal/present", "internal/regular", "internal/runlog"},
 	"internal/bootstrap":             {"internal/cloud", "internal/pipeline", "internal/poll"},
+	"internal/audit":                 {"internal/bootstrap"},
 	"internal/checkpoint":            {"internal/pipeline"},
 	"internal/notice":                {"internal/cloud", "internal/gate", "internal/pipeline", "internal/present", "internal/present/reason", "internal/process"},
 	"internal/app": {
-		"internal/artifact", "internal/bootstrap", "internal/cloud", "internal/codebuild", "internal/engine", "internal/ledger", "internal/notice", "internal/pipeline",
+		"internal/artifact", "internal/audit", "internal/bootstrap", "internal/cloud", "internal/codebuild", "internal/engine", "internal/ledger", "internal/notice", "internal/pipeline",
 		"internal/platform/aws", "internal/platform/local",
 		"internal/poll", "internal/process", "internal/source", "internal/step", "internal/workplace",
 	},
 	"internal/develop":  {"internal/pipeline", "internal/present", "internal/process", "internal/regular", "internal/run"},
-	"internal/doctor":   {"internal/app", "internal/collect", "internal/gate", "internal/lock", "internal/pipeline", "internal/present", "internal/present/reason"},
+	"internal/doctor":   {"internal/app", "internal/audit", "internal/collect", "internal/gate", "internal/lock", "internal/pipeline", "internal/present", "internal/present/reason"},
 	"internal/install":  {"internal/pipeline"},
 	"internal/scaffold": {"internal/pipeline"},
 	"internal/board":    {"internal/decision", "internal/engine", "internal/gate", "internal/lock", "internal/pipeline", "internal/present", "internal/present/ask", "internal/present/draw", "internal/present/forge", "internal/present/reason", "internal/present/shape", "internal/report", "internal/run"},
@@ -101,7 +102,7 @@ var confined = map[string][]string{
 	"github.com/hashicorp/terraform-exec":    {"internal/watch"},
 	"modernc.org/sqlite":                     {"internal/ledger"},
 	"github.com/aws/aws-sdk-go-v2": {
-		"internal/app", "internal/artifact", "internal/bootstrap", "internal/cloud", "internal/codebuild", "internal/ledger", "internal/notice",
+		"internal/app", "internal/artifact", "internal/audit", "internal/bootstrap", "internal/cloud", "internal/codebuild", "internal/ledger", "internal/notice",
 		"internal/platform/aws", "internal/platform/aws/fleet", "internal/platform/aws/image", "internal/platform/aws/instance", "internal/platform/aws/stack",
 	},
 }

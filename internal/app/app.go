@@ -25,6 +25,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/artifact"
+	"github.com/penstock-io/terraform-provider-penstock/internal/audit"
 	"github.com/penstock-io/terraform-provider-penstock/internal/bootstrap"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/ledger"
@@ -67,6 +68,7 @@ type App struct {
 	holder   pipeline.Holder
 	person   pipeline.Person
 	stack    *bootstrap.Resources // nil on the local platform
+	audit    *audit.Audit         // of it; nil for none
 	skew     time.Duration        // by which AWS's clock is ahead
 	lock     *dirLock
 	place    *workplace.Place // where steps, bakes and instances work
@@ -161,6 +163,15 @@ func (a *App) Where() string {
 
 // OnAWS reports whether the pipelines are on AWS.
 func (a *App) OnAWS() bool { return a.stack != nil }
+
+// AskAWS asks AWS itself whether what the stack needs is there; nothing for pipelines that are
+// not on AWS.
+func (a *App) AskAWS(ctx context.Context) []audit.Answer {
+	if a.audit == nil {
+		return nil
+	}
+	return a.audit.Ask(ctx)
+}
 
 // Person is who this process works for.
 func (a *App) Person() pipeline.Person { return a.person }

@@ -23,6 +23,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/artifact"
+	"github.com/penstock-io/terraform-provider-penstock/internal/audit"
 	"github.com/penstock-io/terraform-provider-penstock/internal/bootstrap"
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/codebuild"
@@ -91,7 +92,7 @@ func openAWS(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.Co
 	a.Owner = owner(sharedDir(workingDir()))
 	a.Identity, a.Place = record.Identity(), fmt.Sprintf("stack %q of account %s in region %s on AWS", made.Stack, account(c.ARN), c.Config.Region)
 	a.person, a.stack = caller(c.ARN), &made
-	a.skew = c.Skew
+	a.skew, a.audit = c.Skew, audit.New(c.Config, made)
 	a.topics, a.buses = notice.Topics{Client: sns.NewFromConfig(c.Config)}, notice.Buses{Client: eventbridge.NewFromConfig(c.Config)}
 	a.worker = codebuild.New(codebuild.Options{
 		Config: c.Config, Project: made.RunnerProject, Stack: made.Stack, Bucket: made.Bucket, Pack: artifact.Pack, Unpack: unpack,

@@ -77,20 +77,22 @@ const pause = 2 * time.Second
 
 // Stack is the stack of one installation, whether it exists or not.
 type Stack struct {
-	name   string
-	client Client
-	pause  time.Duration
+	name     string
+	client   Client
+	uploader Uploader
+	template string
+	pause    time.Duration
 }
 
 // New returns the stack of a name, in the account and region of a configuration.
 func New(cfg aws.Config, name string) *Stack {
-	return NewWith(cloudformation.NewFromConfig(cfg), name, pause)
+	return NewWith(cloudformation.NewFromConfig(cfg), uploaderOf(cfg), name, pause)
 }
 
-// NewWith is New with a client of the caller's, and the shortest pause between two
+// NewWith is New with clients of the caller's, and the shortest pause between two
 // looks at what is waited for.
-func NewWith(client Client, name string, pause time.Duration) *Stack {
-	return &Stack{name: name, client: client, pause: pause}
+func NewWith(client Client, uploader Uploader, name string, pause time.Duration) *Stack {
+	return &Stack{name: name, client: client, uploader: uploader, template: Template(), pause: pause}
 }
 
 // advice says what people can do about the stack.
@@ -103,7 +105,7 @@ func (s *Stack) advice(verb pipeline.Verb) pipeline.Advice {
 }
 
 // Template returns the template as it is deployed, without its comments, with a line for
-// each resource: a request takes 51,200 bytes of it.
+// each resource.
 func Template() string { return compacted() }
 
 var compacted = sync.OnceValue(func() string {

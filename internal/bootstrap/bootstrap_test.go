@@ -329,18 +329,16 @@ func TestTrustParameters(t *testing.T) {
 	t.Parallel()
 	const provider = "arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com"
 	for want, p := range map[string]bootstrap.Parameters{
-		"":                           {OIDCProvider: provider, OIDCSubjects: []string{"repo:acme/pipeline:*"}, Deployers: []string{"arn:aws:iam::123456789012:root"}, Boundary: "arn:aws:iam::aws:policy/PowerUserAccess", RolePath: "/a/b/", ExternalID: "shop-1", Tags: map[string]string{"team": "shop"}},
-		"needs subjects":             {OIDCProvider: provider},
-		"is not the ARN of an":       {OIDCProvider: "https://token.actions.githubusercontent.com", OIDCSubjects: []string{"repo:acme/pipeline:*"}},
-		`"*"`:                        {OIDCProvider: provider, OIDCSubjects: []string{"*"}},
-		`"repo:*"`:                   {OIDCProvider: provider, OIDCSubjects: []string{"repo:*"}},
-		"quoted":                     {OIDCProvider: provider, OIDCSubjects: []string{`repo:acme/x"quoted`}},
-		"role/*":                     {Deployers: []string{"arn:aws:iam::123456789012:role/*"}},
-		"external ID":                {ExternalID: `x"`},
-		"audience":                   {OIDCAudience: "a b"},
-		"is not the ARN of a policy": {Boundary: "boundary"},
-		"path of roles":              {RolePath: "penstock"},
-		"key of a tag":               {Tags: map[string]string{"aws:x": "y"}},
+		"":                     {OIDCProvider: provider, OIDCSubjects: []string{"repo:acme/pipeline:*"}, Deployers: []string{"arn:aws:iam::123456789012:root"}, ExternalID: "shop-1", Tags: map[string]string{"team": "shop"}},
+		"needs subjects":       {OIDCProvider: provider},
+		"is not the ARN of an": {OIDCProvider: "https://token.actions.githubusercontent.com", OIDCSubjects: []string{"repo:acme/pipeline:*"}},
+		`"*"`:                  {OIDCProvider: provider, OIDCSubjects: []string{"*"}},
+		`"repo:*"`:             {OIDCProvider: provider, OIDCSubjects: []string{"repo:*"}},
+		"quoted":               {OIDCProvider: provider, OIDCSubjects: []string{`repo:acme/x"quoted`}},
+		"role/*":               {Deployers: []string{"arn:aws:iam::123456789012:role/*"}},
+		"external ID":          {ExternalID: `x"`},
+		"audience":             {OIDCAudience: "a b"},
+		"key of a tag":         {Tags: map[string]string{"aws:x": "y"}},
 	} {
 		err := p.Validate()
 		if want == "" && err != nil || want != "" && (pipeline.CodeOf(err) != pipeline.CodeInvalid || !strings.Contains(err.Error(), want)) {

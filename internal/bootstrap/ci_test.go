@@ -82,11 +82,16 @@ func TestCI(t *testing.T) {
 			t.Errorf("%s of %s is %v, want %v", want.path, want.resource, got, want.value)
 		}
 	}
-	for _, rule := range []string{"ApplySchedule", "ApplyOnDecision"} {
-		target := d.Properties(rule)["Targets"].([]any)[0]
-		if at(target, "Arn") != project+"apply" || at(target, "RoleArn") != d.Role("ApplyTriggerRole").ARN {
-			t.Errorf("%s starts %v", rule, target)
-		}
+	target := d.Properties("ApplyOnDecision")["Targets"].([]any)[0]
+	if at(target, "Arn") != project+"apply" || at(target, "RoleArn") != d.Role("ApplyTriggerRole").ARN {
+		t.Errorf("a decision starts %v", target)
+	}
+	if look := d.Properties("ApplySchedule")["Targets"].([]any)[0]; at(look, "Arn") != "LookFunction.Arn" {
+		t.Errorf("the schedule starts %v", look)
+	}
+	other := withCI(t, map[string]string{"TableName": "t"}) // where nothing tells of decisions
+	if target := other.Properties("ApplySchedule")["Targets"].([]any)[0]; at(target, "Arn") != project+"apply" || at(target, "RoleArn") != other.Role("ApplyTriggerRole").ARN {
+		t.Errorf("with another table the schedule starts %v", target)
 	}
 	pipe := d.Role("PipeRole")
 	const bus = "arn:aws:events:eu-west-1:123456789012:event-bus/default"
@@ -121,7 +126,7 @@ func TestCIWithAllChoices(t *testing.T) {
 			resources []string
 		}{
 			{tt.runner, []string{"RunnerProject", "StepRole", "CiLog"}}, {tt.apply, []string{"ApplyProject", "ApplyTriggerRole", "ApplySchedule"}},
-			{tt.pipes, []string{"DecisionPipe", "PipeRole", "ApplyOnDecision"}},
+			{tt.pipes, []string{"DecisionPipe", "PipeRole", "ApplyOnDecision", "LookFunction", "LookRole", "LookPermission"}},
 		} {
 			for _, resource := range want.resources {
 				if _, made := d.Resources[resource]; made != want.made {

@@ -33,7 +33,7 @@ func must(t *testing.T, err error) {
 
 // simulated returns a stack in the test cloud.
 func simulated(c *cloudtest.Cloud, name string) *bootstrap.Stack {
-	return bootstrap.NewWith(cloudformation.NewFromConfig(c.Own()), name, 5*time.Millisecond)
+	return bootstrap.NewWith(cloudformation.NewFromConfig(c.Own()), bootstrap.UploaderOf(c.Own()), name, 5*time.Millisecond)
 }
 
 func apply(t *testing.T, s *bootstrap.Stack, p bootstrap.Parameters) *bootstrap.Changes {

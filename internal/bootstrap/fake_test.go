@@ -47,7 +47,7 @@ func newFake(t *testing.T, status types.StackStatus) *fake {
 	return f
 }
 
-func (f *fake) stackOf() *bootstrap.Stack { return bootstrap.NewWith(f, "penstock", 1) }
+func (f *fake) stackOf() *bootstrap.Stack { return bootstrap.NewWith(f, f, "penstock", 1) }
 
 func (f *fake) output(key, value string) {
 	f.stack.Outputs = append(f.stack.Outputs, types.Output{OutputKey: aws.String(key), OutputValue: aws.String(value)})
@@ -85,6 +85,12 @@ func (f *fake) called(action string) bool { return slices.Contains(f.calls, acti
 
 func fault(code string) error {
 	return &smithy.GenericAPIError{Code: code, Message: "refused by the test"}
+}
+
+// Upload implements bootstrap.Uploader.
+func (f *fake) Upload(_ context.Context, stack, _ string) (string, func(context.Context) error, error) {
+	err := f.call("Upload")
+	return "https://" + stack + ".example.com", func(context.Context) error { return f.call("remove") }, err
 }
 
 func (f *fake) Options() cfn.Options { return cfn.Options{Region: "eu-west-1"} }

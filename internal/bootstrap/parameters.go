@@ -58,15 +58,16 @@ type Parameters struct {
 	OIDCProvider   string            // ARN of a provider whose OIDCSubjects may take that role with web identity; default none
 	OIDCSubjects   []string          // with * and ?
 	OIDCAudience   string            // of their tokens; default "sts.amazonaws.com"
-	Boundary       string            // ARN of a policy that bounds all roles; default none
-	RolePath       string            // of all roles; default "/"
 	Tags           map[string]string // of the stack, and so of what it makes; nil: those it has
 	Repository     string            // git repository, by HTTPS, of the configuration that AWS applies by itself; default none
 	Ref            string            // branch or tag of it; default "main"
 	Directory      string            // of the configuration in it; default its top
 	Token          string            // SSM parameter with a token for it; default none
 	Terraform      string            // version of Terraform that applies it; default the template's
-	Every          int               // minutes between two times that it is applied; default 5
+	Every          int               // minutes between two looks whether it is to be applied; default 5
+	ApplyCompute   string            // size of the machine that applies it: small, medium or large; default small
+	StepCompute    string            // size of the machines that run steps; default medium
+	PrivateCI      *bool             // whether builds of CodeBuild run in the private subnets; default no
 
 	// Here returns the TestClients of a stack that has none: where who deploys it is, or "".
 	// Nil is "".
@@ -156,10 +157,33 @@ func (p Parameters) validateCI() error {
 			WithHint("Keep the token in a parameter with a name such as /ci/repository-token, and pass that name.")
 	case p.Terraform != "" && !terraform.MatchString(p.Terraform):
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not a version of Terraform", p.Terraform).WithHint("Write it in full, such as 1.14.0.")
+	case !computeType(p.ApplyCompute) || !computeType(p.StepCompute):
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q and %q: a machine of CodeBuild is small, medium or large", p.ApplyCompute, p.StepCompute).WithHint("Use one of these for --apply-compute and --step-compute.")
+	case !ci && (p.StepCompute != "" || p.PrivateCI != nil):
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "--step-compute and --private-ci need the part %s", PartCI).WithHint("Leave them out, or create the part %s.", PartCI)
 	case p.Every != 0 && (p.Every < 2 || p.Every > 24*60):
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "an interval of %d minutes is out of range", p.Every).WithHint("Use 2 to 1440 minutes (a day).")
 	}
 	return nil
+}
+
+// computeType reports whether the name of a size is one, or none is given.
+func computeType(size string) bool {
+	return slices.Contains([]string{"", "small", "medium", "large"}, size)
+}
+
+// checkPrivate refuses builds in private subnets that reach nothing: neither Terraform's
+// releases nor the repository.
+func (p Parameters) checkPrivate(list []types.Parameter) error {
+	has := map[string]string{}
+	for _, had := range list {
+		has[aws.ToString(had.ParameterKey)] = aws.ToString(had.ParameterValue)
+	}
+	if has["CiPrivate"] != "yes" || has["VpcId"] != "" || has["NatGateway"] == "yes" {
+		return nil
+	}
+	return pipeline.Errorf(pipeline.CodeInvalid, "check parameters", "--private-ci needs private subnets that reach the internet").
+		WithHint("Add --nat, or give a VPC of your own with --vpc and --subnets.")
 }
 
 // listeners returns the first and the last port of load balancers; empty for the default.
@@ -243,8 +267,6 @@ func (p Parameters) expand(stack *types.Stack) []types.Parameter {
 	set("OidcProvider", p.OIDCProvider)
 	set("OidcSubjects", strings.Join(p.OIDCSubjects, ","))
 	set("OidcAudience", p.OIDCAudience)
-	set("PermissionsBoundary", p.Boundary)
-	set("RolePath", p.RolePath)
 	set("ParameterPath", p.ParameterPath)
 	set("Repository", p.Repository)
 	set("RepositoryRef", p.Ref)
@@ -252,6 +274,12 @@ func (p Parameters) expand(stack *types.Stack) []types.Parameter {
 	set("RepositoryToken", p.Token)
 	set("TerraformVersion", p.Terraform)
 	set("ApplyMinutes", number(p.Every))
+	for name, size := range map[string]string{"ApplyCompute": p.ApplyCompute, "StepCompute": p.StepCompute} {
+		if size != "" {
+			values[name] = "BUILD_GENERAL1_" + strings.ToUpper(size)
+		}
+	}
+	choose("CiPrivate", p.PrivateCI)
 	list := make([]types.Parameter, 0, len(values))
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		list = append(list, types.Parameter{ParameterKey: aws.String(name), ParameterValue: aws.String(values[name])})
@@ -266,12 +294,12 @@ func (p Parameters) applies(list []types.Parameter) error {
 	}) {
 		return nil
 	}
-	return pipeline.Errorf(pipeline.CodeInvalid, "check parameters", "--ref, --directory, --repository-token, --terraform and --every need --repository").WithHint("Pass --repository, too.")
+	return pipeline.Errorf(pipeline.CodeInvalid, "check parameters", "--ref, --directory, --repository-token, --terraform, --apply-compute and --every need --repository").WithHint("Pass --repository, too.")
 }
 
 // saysHow reports whether the parameters say how a configuration is applied.
 func (p Parameters) saysHow() bool {
-	return p.Ref != "" || p.Directory != "" || p.Token != "" || p.Terraform != "" || p.Every != 0
+	return p.Ref != "" || p.Directory != "" || p.Token != "" || p.Terraform != "" || p.Every != 0 || p.ApplyCompute != ""
 }
 
 // render returns the parameters as text, the same for the same parameters.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -66,7 +67,7 @@ func (s *Stack) Plan(ctx context.Context, p Parameters) (*Changes, error) {
 	}
 	c := &Changes{stack: s, New: found == nil || found.StackStatus == types.StackStatusReviewInProgress}
 	input := &cloudformation.CreateChangeSetInput{
-		StackName: aws.String(s.name), TemplateBody: aws.String(Template()), ChangeSetType: types.ChangeSetTypeUpdate,
+		StackName: aws.String(s.name), ChangeSetType: types.ChangeSetTypeUpdate,
 		Capabilities: []types.Capability{types.CapabilityCapabilityIam}, Description: aws.String("Made by Penstock"),
 	}
 	if c.New {
@@ -77,12 +78,22 @@ func (s *Stack) Plan(ctx context.Context, p Parameters) (*Changes, error) {
 	if err := p.applies(input.Parameters); err != nil {
 		return nil, err
 	}
-	c.token = digest(s.name, aws.ToString(input.TemplateBody), render(input.Parameters), renderTags(input.Tags), state(found))
-	input.ClientToken, input.ChangeSetName = aws.String(c.token), aws.String("penstock-"+c.token)
-	if err := s.create(ctx, input, c); err != nil {
+	if err := p.checkPrivate(input.Parameters); err != nil {
 		return nil, err
 	}
-	return c, s.await(ctx, c)
+	c.token = digest(s.name, s.template, render(input.Parameters), renderTags(input.Tags), state(found))
+	input.ClientToken, input.ChangeSetName = aws.String(c.token), aws.String("penstock-"+c.token)
+	remove, err := s.attach(ctx, input)
+	if err != nil {
+		return nil, err
+	}
+	if err = s.create(ctx, input, c); err == nil {
+		err = s.await(ctx, c)
+	}
+	if removed := remove(context.WithoutCancel(ctx)); err == nil && removed != nil {
+		err = errors.Join(removed, c.Discard(context.WithoutCancel(ctx)))
+	}
+	return c, err
 }
 
 // plannable refuses a stack that can't take a change set.

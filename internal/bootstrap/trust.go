@@ -15,18 +15,16 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// What the template accepts of who may take the deployer role, and of the roles.
+// What the template accepts of who may take the deployer role.
 var (
 	principalARN = regexp.MustCompile(`^arn:[a-z-]+:(iam|sts)::[0-9]{12}:(root|(role|user|assumed-role)/[A-Za-z0-9+=,.@_/-]+)$`)
 	externalID   = regexp.MustCompile(`^[A-Za-z0-9+=,.@:/_-]{2,1000}$`)
 	providerARN  = regexp.MustCompile(`^arn:[a-z-]+:iam::[0-9]{12}:oidc-provider/[A-Za-z0-9._/-]+$`)
 	subject      = regexp.MustCompile(`^[A-Za-z0-9_.@-]+[:/|][^\s",\\$]*[^\s",\\$*?][^\s",\\$]*$`)
 	audience     = regexp.MustCompile(`^[^\s",\\$]+$`)
-	policyARN    = regexp.MustCompile(`^arn:[a-z-]+:iam::([0-9]{12}|aws):policy/[A-Za-z0-9+=,.@_/-]+$`)
-	rolePath     = regexp.MustCompile(`^/([A-Za-z0-9_.-]+/)*$`)
 )
 
-// validateTrust checks who may take the deployer role, and what all roles have.
+// validateTrust checks who may take the deployer role, and the tags.
 func (p Parameters) validateTrust() error {
 	const op = "check parameters"
 	for _, who := range p.Deployers {
@@ -52,10 +50,6 @@ func (p Parameters) validateTrust() error {
 			WithHint("Pass --oidc-subjects, too, such as repo:acme/pipeline:ref:refs/heads/main.")
 	case p.OIDCAudience != "" && !audience.MatchString(p.OIDCAudience):
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not the audience of a token", p.OIDCAudience).WithHint("Use what the server puts into its tokens, such as sts.amazonaws.com.")
-	case p.Boundary != "" && !policyARN.MatchString(p.Boundary):
-		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not the ARN of a policy", p.Boundary).WithHint("Write it like arn:aws:iam::123456789012:policy/boundary.")
-	case p.RolePath != "" && !rolePath.MatchString(p.RolePath):
-		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not a path of roles", p.RolePath).WithHint("Write it like /penstock/, with a slash at both ends.")
 	}
 	for key := range p.Tags {
 		if key == "" || strings.HasPrefix(key, "aws:") || strings.HasPrefix(key, "penstock:") {

@@ -46,7 +46,7 @@ func newBootstrap(f *factory, runF func(context.Context, *bootstrapOptions) erro
 			"(VPC, subnets, gateways), the support (bucket, table, topic, security groups, roles) and CI (CodeBuild). An\n" +
 			"argument creates one of them; CI includes the support.\n\n" +
 			"CI is a CodeBuild project for steps of stages with runner = \"codebuild\". With --repository, another project\n" +
-			"applies the Terraform configuration there: every few minutes, and when somebody approves, rejects or promotes.\n" +
+			"applies the Terraform configuration there: when a commit comes, and when somebody approves, rejects or promotes.\n" +
 			"So AWS itself moves the pipelines. The configuration must have a backend for its state; the s3 backend can keep\n" +
 			"it in the stack's bucket, under state/.\n\n" +
 			"The command shows the changes first. Run it again to bring the stack up to date; settings without a flag stay\n" +
@@ -91,8 +91,6 @@ func (o *bootstrapOptions) flags(c *cobra.Command) {
 	flags.StringVar(&p.OIDCProvider, "oidc-provider", "", "the ARN of an OpenID Connect provider, of a CI server, whose tokens may take the deployer role; with --oidc-subjects")
 	flags.StringSliceVar(&p.OIDCSubjects, "oidc-subjects", nil, "the subjects of those tokens, with * and ?, such as repo:acme/pipeline:ref:refs/heads/main")
 	flags.StringVar(&p.OIDCAudience, "oidc-audience", "", "the audience of those tokens (default sts.amazonaws.com)")
-	flags.StringVar(&p.Boundary, "permissions-boundary", "", "the ARN of a policy that bounds every role of the stack")
-	flags.StringVar(&p.RolePath, "role-path", "", "the path of the roles, such as /penstock/ (default /)")
 	flags.StringToStringVar(&p.Tags, "tags", nil, "tags of the stack and of what it makes, such as team=shop,cost=42")
 	flags.StringVar(&p.ParameterPath, "parameter-path", "", "a path of SSM parameters that name images, beside /penstock, such as /acme/images")
 	flags.StringVar(&p.Repository, "repository", "", "the git repository of a Terraform configuration that AWS applies by itself, such as https://example.com/acme/pipeline.git")
@@ -100,7 +98,10 @@ func (o *bootstrapOptions) flags(c *cobra.Command) {
 	flags.StringVar(&p.Directory, "directory", "", "the directory of the configuration in that repository (default its top)")
 	flags.StringVar(&p.Token, "repository-token", "", "the name of an SSM parameter with a token for that repository, such as /ci/repository-token")
 	flags.StringVar(&p.Terraform, "terraform", "", "the version of Terraform that applies the configuration (default 1.14.0)")
-	flags.IntVar(&p.Every, "every", 0, "minutes between two applies (default 5)")
+	flags.IntVar(&p.Every, "every", 0, "minutes between two looks whether there is anything to apply (default 5)")
+	flags.StringVar(&p.ApplyCompute, "apply-compute", "", "the machine of CodeBuild that applies: small, medium or large (default small)")
+	flags.StringVar(&p.StepCompute, "step-compute", "", "the machines of CodeBuild that run steps: small, medium or large (default medium)")
+	flags.Bool("private-ci", false, "run the builds of CodeBuild in the private subnets, which must reach the internet")
 	flags.BoolVar(&o.yes, "yes", false, "don't ask")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "only show the changes")
 	flags.BoolVar(&o.destroy, "destroy", false, "remove the stack")
@@ -109,7 +110,7 @@ func (o *bootstrapOptions) flags(c *cobra.Command) {
 // complete takes what flags say together, and refuses what they can't.
 func (o *bootstrapOptions) complete(c *cobra.Command) error {
 	flags, p := c.Flags(), &o.parameters
-	for name, choice := range map[string]**bool{"nat": &p.NAT, "public-instances": &p.PublicService, "own-key": &p.OwnKey} {
+	for name, choice := range map[string]**bool{"nat": &p.NAT, "public-instances": &p.PublicService, "own-key": &p.OwnKey, "private-ci": &p.PrivateCI} {
 		if !flags.Changed(name) {
 			continue
 		}
@@ -123,8 +124,8 @@ func (o *bootstrapOptions) complete(c *cobra.Command) error {
 		p.PublicSubnets = p.PrivateSubnets
 	}
 	if o.destroy {
-		for _, name := range []string{"zones", "nat", "addresses", "vpc", "subnets", "public-subnets", "bucket", "table", "port", "clients", "test-clients", "listener-ports", "public-instances", "own-key", "image-keys", "instance-roles", "deployers", "external-id", "oidc-provider", "oidc-subjects", "oidc-audience", "permissions-boundary", "role-path", "tags", "parameter-path",
-			"repository", "ref", "directory", "repository-token", "terraform", "every", "dry-run"} {
+		for _, name := range []string{"zones", "nat", "addresses", "vpc", "subnets", "public-subnets", "bucket", "table", "port", "clients", "test-clients", "listener-ports", "public-instances", "own-key", "image-keys", "instance-roles", "deployers", "external-id", "oidc-provider", "oidc-subjects", "oidc-audience", "tags", "parameter-path",
+			"repository", "ref", "directory", "repository-token", "terraform", "every", "apply-compute", "step-compute", "private-ci", "dry-run"} {
 			if flags.Changed(name) {
 				return &usageError{fmt.Errorf("--destroy removes the whole stack, so --%s has no effect with it", name)}
 			}

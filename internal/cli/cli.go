@@ -205,7 +205,7 @@ func newRoot(f *factory) *cobra.Command {
 		newInit(f, nil), newStatus(f, nil), newBuilds(f, nil), newRuns(f, nil), newHistory(f, nil), newLogs(f, nil),
 		newDecide(f, decision.Approve, nil), newDecide(f, decision.Reject, nil), newPromote(f, nil), newRollback(f, nil), newEvidence(f, nil),
 		newOverride(f, nil), newPause(f, nil), newResume(f, nil), newRetry(f, nil),
-		newEnv(f), newTry(f, nil), newWatch(f, nil), newServe(f, nil), newNotify(f, nil), newDiff(f, nil), newMetrics(f, nil), newGraph(f, nil), newImages(f, nil), newGC(f, nil), newLedger(f), newBootstrap(f, nil), newLoad(f), newDoctor(f, nil), newContext(f, nil), newInstall(f, nil), newSchema(f, nil), newVersion(f),
+		newEnv(f), newTry(f, nil), newWatch(f, nil), newServe(f, nil), newNotify(f, nil), newDiff(f, nil), newMetrics(f, nil), newGraph(f, nil), newImages(f, nil), newGC(f, nil), newLedger(f), newBootstrap(f, nil), newLoad(f), newNote(f), newDoctor(f, nil), newContext(f, nil), newInstall(f, nil), newSchema(f, nil), newVersion(f),
 	)
 	root.InitDefaultCompletionCmd()
 	if c, _, err := root.Find([]string{"completion"}); err == nil { // cobra's own takes any word for its help

@@ -16,6 +16,7 @@ import (
 type doctorOptions struct {
 	*factory
 	deep bool
+	aws  bool
 }
 
 func newDoctor(f *factory, runF func(context.Context, *doctorOptions) error) *cobra.Command {
@@ -28,16 +29,18 @@ func newDoctor(f *factory, runF func(context.Context, *doctorOptions) error) *co
 		Short: "Look for what keeps pipelines from working, and say what to do",
 		Long: "Look for what keeps pipelines from working, and say what to do about it. It checks git, Terraform, the data\n" +
 			"directory or the stack on AWS, the ledger, clocks, leases and runs of dead processes, environments, notices,\n" +
-			"and orphans. It changes nothing. It exits with 1 if there are problems, but not for warnings.",
+			"and orphans. With --aws it asks AWS itself what the stack's roles may do, with IAM's simulator, for which the\n" +
+			"caller needs iam:SimulatePrincipalPolicy; what it could not ask is unknown. It changes nothing. It exits with 1 if there are problems, but not for warnings.",
 		Args: args(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error { return runF(c.Context(), o) },
 	}
 	c.Flags().BoolVar(&o.deep, "deep", false, "also check every entry of the ledger")
+	c.Flags().BoolVar(&o.aws, "aws", false, "also ask AWS itself: rights of the roles, the default key, ways of the subnets, quotas")
 	return c
 }
 
 func runDoctor(ctx context.Context, o *doctorOptions) error {
-	findings := doctor.Examine(ctx, doctor.Options{Open: o.open, Deep: o.deep, Now: o.now})
+	findings := doctor.Examine(ctx, doctor.Options{Open: o.open, Deep: o.deep, AWS: o.aws, Now: o.now})
 	if o.json {
 		if err := o.printJSON(findings); err != nil {
 			return err

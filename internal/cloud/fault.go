@@ -24,11 +24,11 @@ const (
 	hintExpired  = "The session has ended. Log in again."
 	hintQuota    = "Ask AWS for a higher quota in this region, or end what is no longer needed."
 	hintCapacity = "AWS lacks capacity for this at the moment. Try again, or choose another instance type or other subnets."
-	hintVCPU     = "Ask for more of the quota \"Running On-Demand … instances\" that the instance type counts for, which is in vCPUs " +
+	hintVCPU     = "Ask AWS for a higher quota \"Running On-Demand … instances\", in vCPUs, of the kind that the instance type is of " +
 		"(Service Quotas, Amazon EC2; L-1216C47A for types of A, C, D, H, I, M, R, T and Z), choose a smaller instance_type, or end what is no longer needed."
-	hintSpot     = "Ask for more of the quota \"All … Spot Instance Requests\" (Service Quotas, Amazon EC2; L-34B43A08 for types of A, C, D, H, I, M, R, T and Z), or remove environment.spot."
+	hintSpot     = "Ask AWS for a higher quota \"All … Spot Instance Requests\" (Service Quotas, Amazon EC2; L-34B43A08 for types of A, C, D, H, I, M, R, T and Z), or remove environment.spot."
 	hintSpotRole = "Spot was never used in this account. Make its role: aws iam create-service-linked-role --aws-service-name spot.amazonaws.com"
-	hintVolumes  = "Ask for more of the quota of EBS that the message names (Service Quotas, Amazon EBS), choose a smaller volume, or remove volumes that are no longer needed."
+	hintVolumes  = "Ask AWS for a higher quota of EBS, that which the message names (Service Quotas, Amazon EBS), choose a smaller volume, or remove volumes that are no longer needed."
 	hintAddress  = "The subnet has no free address. Give the stack larger or more subnets, or end what is no longer needed."
 	hintKey      = "The caller may not use the KMS key of the volume, or the key is disabled. The guide to IAM says how to give keys to the stack."
 	hintThrottle = "The account's rate of requests is exhausted. Try again later, or with a lower -parallelism."

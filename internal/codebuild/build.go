@@ -9,6 +9,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +27,10 @@ const (
 	// queueLimit is how long a build may wait for a machine, and the machine be made
 	// ready: minutes when an account runs as many builds as it may, seconds else.
 	queueLimit = 30 * time.Minute
+
+	// queueLimitInside is how long where this program runs in a build itself: an account that
+	// may run one build of a kind waits for ever, as the build that it runs is this one.
+	queueLimitInside = 10 * time.Minute
 
 	// overhead is what a build takes beside its command: for the way of large trees.
 	overhead = 15 * time.Minute
@@ -76,7 +82,7 @@ func (w *Worker) start(ctx context.Context, work pipeline.Work, t *transfer) (*b
 			{Name: aws.String(digestVariable), Value: aws.String(t.digest), Type: types.EnvironmentVariableTypePlaintext},
 		},
 		TimeoutInMinutesOverride:       minutes(max(work.Timeout+overhead, minBuild)),
-		QueuedTimeoutInMinutesOverride: minutes(queueLimit),
+		QueuedTimeoutInMinutesOverride: minutes(queueTime()),
 	})
 	switch {
 	case cloud.Is(err, "ResourceNotFoundException"):
@@ -85,6 +91,16 @@ func (w *Worker) start(ctx context.Context, work pipeline.Work, t *transfer) (*b
 		return nil, cloud.Fault(ctx, op, err)
 	}
 	return &build{Build: *out.Build, id: aws.ToString(out.Build.Id), output: &output{id: t.id, log: work.Log}}, nil
+}
+
+// inside reports whether this program runs in a build of CodeBuild.
+func inside() bool { return os.Getenv("CODEBUILD_BUILD_ID") != "" }
+
+func queueTime() time.Duration {
+	if inside() {
+		return queueLimitInside
+	}
+	return queueLimit
 }
 
 func minutes(d time.Duration) *int32 {
@@ -173,6 +189,27 @@ func (w *Worker) fetchBuilds(ctx context.Context, ids []string) (map[string]type
 	return found, nil
 }
 
+// neverBegan reports whether the build waited for a machine until its time was over.
+func (b *build) neverBegan() bool {
+	return slices.ContainsFunc(b.Phases, func(p types.BuildPhase) bool {
+		return p.PhaseType == types.BuildPhaseTypeQueued && p.PhaseStatus == types.StatusTypeTimedOut
+	})
+}
+
+// queueHint says what lets more builds run at once. The quotas are one for each kind of machine.
+func queueHint(environment *types.ProjectEnvironment) string {
+	size := "…"
+	if environment != nil {
+		size = strings.ToLower(strings.TrimPrefix(string(environment.ComputeType), "BUILD_GENERAL1_"))
+	}
+	hint := fmt.Sprintf("The account may run no more builds of this kind at once; a new account may run one. Ask for more: in Service Quotas, AWS CodeBuild, \"Concurrently running builds for Linux/%s environment\".",
+		strings.ToUpper(size[:1])+size[1:])
+	if inside() {
+		hint += " This apply is such a build itself, if its machine has the same size: the stack's parameters ApplyCompute and StepCompute give them different ones."
+	}
+	return hint
+}
+
 // failure says why a build that left no result has failed. The error is that of the
 // look for the result.
 func (b *build) failure(looked error) error {
@@ -199,6 +236,9 @@ func (b *build) failure(looked error) error {
 	case types.StatusTypeStopped:
 		return err.WithHint("Somebody stopped the build. Apply again.")
 	case types.StatusTypeTimedOut:
+		if b.neverBegan() {
+			return err.WithHint("%s", queueHint(b.Environment))
+		}
 		return err.WithHint("The build waited longer than %v for a machine, or its work tree took long to transfer. Apply again, or remove from the tree what no step needs.", queueLimit)
 	default:
 		return err.WithHint("Open the build in CodeBuild; its project needs an image with sh, curl, tar and the coreutils, and a route to S3.")

@@ -253,13 +253,14 @@ func (c *Collector) collectEnvironments(ctx context.Context, st *pipeline.State,
 	return nil
 }
 
-// collectOrphans ends the environments that no record names.
+// collectOrphans ends the environments that no record names, and removes what the platform
+// has left of others that have ended by themselves. Their records stay.
 func (c *Collector) collectOrphans(ctx context.Context, dryRun bool, g *Garbage) error {
-	ids, err := c.orphanedEnvironments(ctx)
+	orphans, ended, err := c.orphanedEnvironments(ctx)
 	if err != nil {
 		return err
 	}
-	for _, id := range ids {
+	for _, id := range orphans {
 		g.Environments = append(g.Environments, id)
 		if dryRun {
 			continue
@@ -267,6 +268,36 @@ func (c *Collector) collectOrphans(ctx context.Context, dryRun bool, g *Garbage)
 		if err := c.platform.Destroy(ctx, id); err != nil {
 			return fmt.Errorf("end environment %s: %w", id, err)
 		}
+	}
+	for _, env := range ended {
+		if err := c.clearEnded(ctx, env, dryRun, g); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// clearEnded removes what is left of an environment that has ended, unless somebody is about
+// to launch it again.
+func (c *Collector) clearEnded(ctx context.Context, env pipeline.Environment, dryRun bool, g *Garbage) error {
+	leased, h, err := c.locks.Try(ctx, lock.Environment(env), "collection of garbage")
+	if err != nil || h == nil {
+		return err
+	}
+	defer c.locks.Unlock(ctx, h)
+	now, err := c.states.Fresh(leased, env.Pipeline)
+	if err != nil {
+		return err
+	}
+	if found, ok := now.Environments[env.ID]; !ok || found.Alive() || found.Status != env.Status {
+		return nil
+	}
+	g.Environments = append(g.Environments, env.ID)
+	if dryRun {
+		return nil
+	}
+	if err := c.under(h.Lease).Destroy(leased, env.ID); err != nil {
+		return fmt.Errorf("clear %s: %w", env.Describe(), err)
 	}
 	return nil
 }

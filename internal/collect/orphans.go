@@ -175,21 +175,25 @@ func (c *Collector) removeOrphans(ctx context.Context, held lock.Several, g Garb
 }
 
 // orphanedEnvironments returns the environments of the platform that no pipeline has a record
-// of. The record comes first, so nobody is about to write one.
-func (c *Collector) orphanedEnvironments(ctx context.Context) ([]string, error) {
+// of, and the records of those that have ended and of which the platform has something left.
+// The record comes first, so nobody is about to write one.
+func (c *Collector) orphanedEnvironments(ctx context.Context) (orphans []string, ended []pipeline.Environment, err error) {
 	reports, err := c.platform.Describe(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("describe environments: %w", err)
+		return nil, nil, fmt.Errorf("describe environments: %w", err)
 	}
 	c.states.AskAgain()
 	all, err := c.states.All(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	for _, st := range all {
-		for id := range st.Environments {
-			delete(reports, id)
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		for _, env := range all[name].EnvironmentsInOrder() {
+			if r, there := reports[env.ID]; there && r.Status == pipeline.EnvGone && !env.Alive() {
+				ended = append(ended, env)
+			}
+			delete(reports, env.ID)
 		}
 	}
-	return slices.Sorted(maps.Keys(reports)), nil
+	return slices.Sorted(maps.Keys(reports)), ended, nil
 }

@@ -28,7 +28,8 @@ func TestOnAWS(t *testing.T) {
 	open := func(ctx context.Context) (*app.App, error) {
 		return app.Open(ctx, app.Options{DataDir: t.TempDir(), AWS: &app.AWS{Region: cloudtest.Region, Stack: bootstrap.DefaultName}})
 	}
-	examine := func() []Finding { return Examine(t.Context(), Options{Open: open}) }
+	asks := false
+	examine := func() []Finding { return Examine(t.Context(), Options{Open: open, AWS: asks}) }
 	expect := func(check string, status Status, says string) {
 		t.Helper()
 		findings := examine()
@@ -60,6 +61,14 @@ func TestOnAWS(t *testing.T) {
 	as(cloudtest.Runner)
 	expect("rights", Warning, "you may read")
 	as(cloudtest.Owner)
+
+	asks = true
+	expect("roles", OK, "DeployerRole may do all that it is for")
+	expect("subnets", OK, "reaches Systems Manager and S3")
+	as(cloudtest.Deployer)
+	expect("roles", Unknown, "iam:SimulatePrincipalPolicy")
+	as(cloudtest.Owner)
+	asks = false
 
 	c.SetClock(2 * time.Minute)
 	expect("clock", Problem, "differs from AWS's")

@@ -37,12 +37,13 @@ const (
 	OK      Status = "ok"
 	Warning Status = "warning" // it works, but look at it
 	Problem Status = "problem" // something will not work
+	Unknown Status = "unknown" // it could not be asked
 )
 
 // Finding is what one check found.
 type Finding struct {
 	Check  string `json:"check"`
-	Status Status `json:"status"` // ok, warning or problem
+	Status Status `json:"status"` // ok, warning, problem, or unknown where AWS could not be asked
 	Text   string `json:"text"`
 	Remedy string `json:"remedy,omitempty"`
 }
@@ -52,6 +53,7 @@ type Options struct {
 	// Open opens what the command would; its error is a finding.
 	Open func(context.Context) (*app.App, error)
 	Deep bool // verify the whole ledger
+	AWS  bool // ask AWS itself
 	Now  func() time.Time
 }
 
@@ -78,9 +80,13 @@ func Examine(ctx context.Context, o Options) []Finding {
 	p.directory()
 	p.workplace()
 	p.rights(ctx)
+	if p.AWS {
+		p.aws(ctx)
+	}
 	if !p.ledger(ctx) {
 		return p.findings
 	}
+	p.shared()
 	p.clock(ctx)
 	p.leases(ctx)
 	p.stages()

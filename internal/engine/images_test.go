@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/collect"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -92,6 +93,43 @@ func TestOrphanedEnvironment(t *testing.T) {
 	reports, err := d.config.Platform.Describe(ctx)
 	if _, there := reports[env.ID]; err != nil || !there || len(reports) != 1 {
 		t.Errorf("left are %v, %v", reports, err)
+	}
+}
+
+// Of an environment that has ended by itself what is left is removed, and its record stays: it
+// can be launched again. One that serves is left alone.
+func TestEndedEnvironment(t *testing.T) {
+	ctx := context.Background()
+	d := open(t)
+	d.mustApply(route("1"))
+	env, err := d.Environments.Launch(ctx, mine())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g, err := d.Collector.Collect(ctx, collect.Request{}); err != nil || len(g.Environments) > 0 {
+		t.Errorf("before its end: %+v, %v", g, err)
+	}
+	d.world.mu.Lock()
+	d.clock, d.envs[env.ID].ended = env.ExpiresAt.Add(time.Minute), true
+	d.world.mu.Unlock()
+	d = d.again()
+	g, err := d.Collector.Collect(ctx, collect.Request{DryRun: true})
+	if err != nil || !slices.Equal(g.Environments, []string{env.ID}) || d.envs[env.ID] == nil {
+		t.Errorf("garbage would be %+v, %v", g, err)
+	}
+	g, err = d.Collector.Collect(ctx, collect.Request{})
+	if err != nil || !slices.Equal(g.Environments, []string{env.ID}) || d.envs[env.ID] != nil {
+		t.Errorf("garbage %+v, %v; left is %+v", g, err, d.envs[env.ID])
+	}
+	st, err := d.Engine.State(ctx, "shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found := st.Environments[env.ID]; found.Status != pipeline.EnvExpired {
+		t.Errorf("its record says %+v", found)
+	}
+	if g, err = d.Collector.Collect(ctx, collect.Request{}); err != nil || len(g.Environments) > 0 {
+		t.Errorf("and once more: %+v, %v", g, err)
 	}
 }
 

@@ -56,6 +56,7 @@ type memEnv struct {
 	port             int
 	expires          time.Time
 	degraded         bool
+	ended            bool // and something of it is left
 	proxies          []string
 }
 
@@ -383,7 +384,7 @@ func (p memPlatform) Shift(ctx context.Context, id, fleet string, t pipeline.Tra
 func (p memPlatform) report(id string) pipeline.EnvironmentReport {
 	env := p.envs[id]
 	switch {
-	case env == nil:
+	case env == nil || env.ended:
 		return pipeline.EnvironmentReport{ID: id, Status: pipeline.EnvGone}
 	case !env.expires.IsZero() && env.expires.Before(p.clock):
 		return pipeline.EnvironmentReport{ID: id, Status: pipeline.EnvExpired}

@@ -389,7 +389,8 @@ type Environments interface {
 	// service in an instance has printed, and with follow also what it goes on to print.
 	LogCommand(lines int, follow bool) string
 	// Describe reports on the named environments in one call. It reports one that the
-	// platform doesn't have as gone. With no IDs it reports all that exist.
+	// platform doesn't have as gone. With no IDs it reports all that exist, and as gone those of
+	// which Destroy would still find something.
 	Describe(ctx context.Context, ids ...string) (map[string]EnvironmentReport, error)
 	// Destroy ends an environment with its data, and removes every trace of it.
 	Destroy(ctx context.Context, environment string) error

@@ -111,13 +111,22 @@ func (r *resolver) tip(ctx context.Context, at location, ref string) (string, er
 	if _, err := os.Stat(r.path(at)); err != nil {
 		return "", nil // nobody has asked for it yet
 	}
-	names := []string{"HEAD"}
+	return r.list(ctx, at, refNames(ref))
+}
+
+// refNames returns the full names that a ref may be short for.
+func refNames(ref string) []string {
 	switch {
 	case strings.HasPrefix(ref, "refs/"):
-		names = []string{ref}
+		return []string{ref}
 	case ref != "" && ref != "HEAD":
-		names = []string{"refs/heads/" + ref, "refs/tags/" + ref}
+		return []string{"refs/heads/" + ref, "refs/tags/" + ref}
 	}
+	return []string{"HEAD"}
+}
+
+// list asks the repository for refs: a line for each, of its hash and its name.
+func (r *resolver) list(ctx context.Context, at location, names []string) (string, error) {
 	c := r.local(at, append([]string{"ls-remote", "--quiet", "--", at.address}, names...)...)
 	c.far = true
 	text, err := r.output(ctx, c)
@@ -126,6 +135,29 @@ func (r *resolver) tip(ctx context.Context, at location, ref string) (string, er
 		return "", unreachable(at, err)
 	}
 	return text, err
+}
+
+// remote asks the repository what the refs are that a ref may be short for.
+func (r *resolver) remote(ctx context.Context, at location, ref string) (Remote, error) {
+	found := Remote{URL: at.public(), Private: at.private(), Refs: map[string]string{}}
+	if at.dir != "" || validCommit(ref) {
+		return found, nil
+	}
+	names := refNames(ref)
+	text, err := r.list(ctx, at, names)
+	if err != nil {
+		return Remote{}, err
+	}
+	for _, name := range names {
+		found.Refs[name] = ""
+	}
+	for line := range strings.Lines(text) {
+		hash, name, _ := strings.Cut(strings.TrimSpace(line), "\t")
+		if _, asked := found.Refs[name]; asked { // a name is the end of others, too
+			found.Refs[name] = hash
+		}
+	}
+	return found, nil
 }
 
 // missing says that a ref was not found, and what there is instead.

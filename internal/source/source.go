@@ -100,6 +100,28 @@ func (s *Source) Tip(ctx context.Context, q Query) (string, error) {
 	return text, failed(ctx, op, err)
 }
 
+// Remote is where the ref of a query is, for those who look at it without this program.
+type Remote struct {
+	URL     string            // without credentials; a path for a repository on this machine
+	Private bool              // whether the query brought credentials
+	Refs    map[string]string // hash by full name, empty for a ref that is not there; none for a commit and on this machine
+}
+
+// Remote asks the repository of a query for the refs that its ref may be short for. Errors are
+// those of Snapshot.
+func (s *Source) Remote(ctx context.Context, q Query) (Remote, error) {
+	const op = "read repository"
+	if err := q.Validate(); err != nil {
+		return Remote{}, err
+	}
+	at, err := s.open(ctx, q.Repository)
+	if err != nil {
+		return Remote{}, failed(ctx, op, err)
+	}
+	found, err := s.resolver.remote(ctx, at, q.Ref)
+	return found, failed(ctx, op, err)
+}
+
 func (s *Source) snapshot(ctx context.Context, at location, q Query) (Snapshot, error) {
 	commit, err := s.resolver.resolve(ctx, at, q.Ref)
 	if err != nil {

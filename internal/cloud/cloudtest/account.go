@@ -56,6 +56,7 @@ type account struct {
 	made         map[string]time.Time // when what was made is seen, by ID
 	repeats      map[string]answer    // to requests of load balancers that made something, by their parameters
 
+	quotas      map[string]float64        // by their codes
 	sessions    map[string]*session       // by their tokens
 	template    string                    // whose roles the account has; empty is the bootstrap's
 	given       map[string]string         // what that was given
@@ -79,7 +80,7 @@ func (s *server) add(c *Cloud) {
 		launches: map[string]launch{}, instances: map[string]*instance{}, images: map[string]image{}, commands: map[string]*command{},
 		templates: map[string]template{}, groups: map[string]template{}, members: map[string][]string{}, ending: map[string]time.Time{},
 		targets: map[string]target{}, balancers: map[string]*balancer{}, alarms: map[string]cbor.Map{}, alarmTags: map[string]cbor.List{}, attached: map[string]*attached{}, groupTargets: map[string][]string{}, stacks: map[string]string{}, spoiled: map[string]string{}, rolledBack: map[string]rollback{}, keys: map[string]string{}, schedules: map[string]schedule{}, snapshots: map[string]map[string]bool{}, listeners: map[string]*listener{},
-		projects: map[string]Project{}, builds: map[string]*build{}, started: map[string]started{}, made: map[string]time.Time{}, repeats: map[string]answer{}, sessions: map[string]*session{}, given: map[string]string{}, keyPolicies: map[string]iamtest.Policy{},
+		projects: map[string]Project{}, builds: map[string]*build{}, started: map[string]started{}, made: map[string]time.Time{}, repeats: map[string]answer{}, sessions: map[string]*session{}, quotas: map[string]float64{}, given: map[string]string{}, keyPolicies: map[string]iamtest.Policy{},
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

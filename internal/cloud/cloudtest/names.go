@@ -55,9 +55,14 @@ func (a *account) needs(r *request) ([]iamtest.Request, error) {
 			return n.assuming(), nil
 		}
 	case "iam":
+		if r.action == "SimulatePrincipalPolicy" {
+			return one("iam:"+r.action, r.form.Get("PolicySourceArn")), nil
+		}
 		if name := r.form.Get("RoleName"); name != "" {
 			return one("iam:"+r.action, "arn:aws:iam::"+a.cloud.ID+":role/"+name), nil
 		}
+	case "servicequotas":
+		return one("servicequotas:GetServiceQuota", n.arn("servicequotas", "ec2/L-1216C47A")), nil
 	case "scheduler":
 		return n.schedule()
 	case "monitoring":

@@ -187,6 +187,8 @@ func (s *server) answer(r *request) answer {
 		"cloudformation/DescribeStackEvents":                a.describeStackEvents,
 		"cloudformation/DeleteStack":                        a.deleteStack,
 		"sts/AssumeRole":                                    a.assumeRole,
+		"iam/SimulatePrincipalPolicy":                       a.simulatePolicy,
+		"servicequotas/GetServiceQuota":                     a.serviceQuota,
 		"sts/GetCallerIdentity":                             a.callerIdentity,
 		"codebuild/BatchGetProjects":                        builds.batchGetProjects,
 		"codebuild/StartBuild":                              builds.startBuild,

@@ -24,13 +24,39 @@ func (a *account) createChangeSet(r *request) answer {
 	if done := a.rolled(r.form.Get("StackName")); done != nil && done.status == "ROLLBACK_COMPLETE" {
 		return r.fail(http.StatusBadRequest, "ValidationError", "Stack:"+r.form.Get("StackName")+" is in ROLLBACK_COMPLETE state and can not be updated.")
 	}
+	template := r.form.Get("TemplateBody")
+	if from := r.form.Get("TemplateURL"); from != "" {
+		template = a.object(r, from)
+		r.form.Del("TemplateURL")
+	}
+	r.form.Set("TemplateBody", known(template))
+	r.body = []byte(r.form.Encode())
 	got := a.server.forward(r)
 	if id := stackID.FindSubmatch(got.body); got.status == http.StatusOK && id != nil {
 		a.mu.Lock()
-		a.stacks[string(id[1])] = r.form.Get("TemplateBody")
+		a.stacks[string(id[1])] = template
 		a.mu.Unlock()
 	}
 	return got
+}
+
+// known returns a template with the policies of deletion that moto knows.
+func known(template string) string {
+	return strings.ReplaceAll(template, "RetainExceptOnCreate", "Retain")
+}
+
+// object reads an object at the address that AWS has for it.
+func (a *account) object(r *request, from string) string {
+	at, err := url.Parse(from)
+	if err != nil {
+		return ""
+	}
+	bucket, _, _ := strings.Cut(at.Host, ".s3.")
+	own := &request{Request: r.Clone(r.Context()), service: "s3", region: r.region, action: "GetObject", account: a}
+	own.Header = http.Header{"Authorization": {place.ReplaceAllString(r.Header.Get("Authorization"), "/"+r.region+"/s3/aws4_request")}}
+	own.URL = &url.URL{Path: "/" + bucket + at.Path}
+	own.Method = http.MethodGet
+	return string(a.server.forward(own).body)
 }
 
 // executeChangeSet gives the stack its outputs, which moto does only when a stack is
@@ -52,7 +78,7 @@ func (a *account) executeChangeSet(r *request) answer {
 	if got.status != http.StatusOK {
 		return got
 	}
-	update := url.Values{"StackName": {string(id[1])}, "TemplateBody": {template}}
+	update := url.Values{"StackName": {string(id[1])}, "TemplateBody": {known(template)}}
 	described := mendParameters(a.query(r, "cloudformation", "DescribeStacks", url.Values{"StackName": {string(id[1])}}))
 	for n, m := range stackParameter.FindAllSubmatch(described.body, -1) {
 		at := "Parameters.member." + strconv.Itoa(n+1)

@@ -5,6 +5,7 @@ package iamtest
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -237,4 +238,21 @@ func (p Principal) MayBecome(role Principal) error {
 		context["aws:SourceAccount"] = []string{p.Account}
 	}
 	return p.May(Request{Action: "sts:AssumeRole", Context: context, Resources: []Resource{{ARN: role.ARN, Account: role.Account, Policy: role.Trust}}})
+}
+
+// Simulate returns what IAM's simulator says of an action on a resource with a context:
+// "allowed", "explicitDeny" or "implicitDeny". It does not ask what the action knows.
+func (p Principal) Simulate(action, arn string, context map[string][]string) string {
+	all := map[string][]string{"aws:principalarn": {p.ARN}, "aws:principalaccount": {p.Account}, "aws:securetransport": {"true"}}
+	for k, v := range context {
+		all[strings.ToLower(k)] = v
+	}
+	var refusal *Refusal
+	switch err := p.mayOn(action, Resource{ARN: arn, Account: p.Account}, all); {
+	case err == nil:
+		return "allowed"
+	case errors.As(err, &refusal) && refusal.Denied:
+		return "explicitDeny"
+	}
+	return "implicitDeny"
 }

@@ -92,7 +92,7 @@ func TestBake(t *testing.T) {
 	}
 }
 
-// A bake without steps takes at most eleven requests, and looks at its lease when it begins
+// A bake without steps takes at most thirteen requests, and looks at its lease when it begins
 // and before each of the six that change something.
 func TestBakeRequests(t *testing.T) {
 	t.Parallel()
@@ -102,7 +102,7 @@ func TestBakeRequests(t *testing.T) {
 	b.stack.Pause = 20 * time.Second // so that what ends at once has ended at the first look
 	_, err := b.Under(pipeline.Fence{Key: "shop/image/base", Token: 1}).Bake(t.Context(), r)
 	b.must(err)
-	if calls := b.cloud.Calls(); len(calls) > 11 || b.leases.looks > 7 {
+	if calls := b.cloud.Calls(); len(calls) > 13 || b.leases.looks > 7 {
 		t.Errorf("%d requests, and %d looks at the lease: %v", len(calls), b.leases.looks, b.cloud.Count())
 	}
 }

@@ -16,6 +16,8 @@ import (
 	groups "github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	alarms "github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
@@ -273,6 +275,32 @@ func TestCarryAlarm(t *testing.T) {
 	put("acts", "arn:aws:autoscaling:eu-west-1:1:scalingPolicy:0:autoScalingGroupName/penstock-f-1:policyName/out")
 	_, err = b.Prepare(t.Context(), b.persistent("f-3", image))
 	b.wantError(err, pipeline.CodeInvalid, `"acts"`, "penstock:stack = penstock", "environment.scaling")
+	b.must(b.Destroy(t.Context(), "e-1"))
+	b.wantNothing()
+}
+
+// A command runs on the instances that serve, and on none that waits in the warm pool.
+func TestWarmPoolRunsNothing(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	image := b.app()
+	b.must(b.deploy(b.persistent("f-1", image)))
+	b.equip("e-1", "f-1")
+	list, err := b.fleets.Instances(t.Context(), "e-1")
+	b.must(err)
+	tags := []ec2types.Tag{{Key: aws.String("penstock:stack"), Value: aws.String("penstock")}, {Key: aws.String("penstock:role"), Value: aws.String("instance")},
+		{Key: aws.String("penstock:environment"), Value: aws.String("e-1")}, {Key: aws.String("penstock:fleet"), Value: aws.String("f-1")}}
+	out, err := b.ec2.RunInstances(t.Context(), &ec2.RunInstancesInput{
+		ImageId: aws.String(image), MinCount: aws.Int32(1), MaxCount: aws.Int32(1), InstanceType: ec2types.InstanceTypeT3Small, SubnetId: list[0].SubnetId,
+		TagSpecifications: []ec2types.TagSpecification{{ResourceType: ec2types.ResourceTypeInstance, Tags: tags}},
+	})
+	b.must(err)
+	exit, err := b.Exec(t.Context(), "e-1", "f-1", pipeline.Command{Line: "echo here-it-runs", Everywhere: true}, b.log)
+	b.must(err)
+	if n := strings.Count(b.log.String(), "here-it-runs"); exit != 0 || n != 2 {
+		t.Errorf("the command ran %d times", n)
+	}
+	b.cloud.Terminate(aws.ToString(out.Instances[0].InstanceId))
 	b.must(b.Destroy(t.Context(), "e-1"))
 	b.wantNothing()
 }

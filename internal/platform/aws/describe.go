@@ -11,7 +11,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/fleet"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/instance"
@@ -34,7 +33,19 @@ func (p *Platform) Describe(ctx context.Context, ids ...string) (map[string]pipe
 			return nil, err
 		}
 		report(list, reports)
-		return reports, p.checkTargets(ctx, list, reports)
+		if err := p.checkTargets(ctx, list, reports); err != nil {
+			return nil, err
+		}
+		left, err := p.fleets.Left(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, id := range left {
+			if _, there := reports[id]; !there {
+				reports[id] = pipeline.EnvironmentReport{ID: id, Status: pipeline.EnvGone, Reason: "no instance is left of it, but launch templates and target groups"}
+			}
+		}
+		return reports, nil
 	}
 	for chunk := range slices.Chunk(ids, maxFilter) {
 		list, err := p.instances.List(ctx, append(slices.Clone(mine), stack.Filter("tag:"+fleet.TagEnvironment, chunk...))...)
@@ -72,15 +83,15 @@ func (p *Platform) checkTargets(ctx context.Context, list []types.Instance, repo
 	for _, i := range list {
 		id, of := stack.Tag(i.Tags, fleet.TagEnvironment), stack.Tag(i.Tags, fleet.TagFleet)
 		r := reports[id]
-		if asked[id] || of != r.Serving || stack.Tag(i.Tags, "aws:autoscaling:groupName") == "" {
+		if asked[id] || of != r.Serving || stack.Tag(i.Tags, instance.TagGroup) == "" {
 			continue
 		}
 		asked[id] = true
 		targets, err := p.fleets.Targets(ctx, of)
-		switch {
-		case pipeline.CodeOf(err) == pipeline.CodeNotAllowed || cloud.IsNotFound(err):
+		if code := pipeline.CodeOf(err); code == pipeline.CodeNotAllowed || code == pipeline.CodeNotFound {
 			continue
-		case err != nil:
+		}
+		if err != nil {
 			return err
 		}
 		r.Healthy, r.Instances = targets.Healthy, max(targets.All, targets.Healthy)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -181,7 +182,7 @@ func TestFleetFails(t *testing.T) {
 	b.cloud.Fail(cloudtest.Fault{Action: "RunInstances", Times: 9, Code: "InsufficientInstanceCapacity", Status: 500})
 	r.Fleet = "f-3"
 	_, err = b.Prepare(t.Context(), r)
-	b.wantError(err, pipeline.CodeFailed, "InsufficientInstanceCapacity", "instance type")
+	b.wantError(err, pipeline.CodeFailed, "InsufficientInstanceCapacity", "instance_type")
 	b.cloud.Mend()
 	b.wantNothing()
 
@@ -248,6 +249,12 @@ func TestGroupExpires(t *testing.T) {
 	}
 	if lb := b.front("e-1"); lb != nil {
 		t.Errorf("the load balancer is left: %+v", lb)
+	}
+	// What costs nothing is found, and goes with the environment.
+	all, err := b.Describe(t.Context())
+	b.must(err)
+	if got := all["e-1"]; got.Status != pipeline.EnvGone || !strings.Contains(got.Reason, "launch templates") {
+		t.Errorf("after its end it is reported as %+v", got)
 	}
 	b.must(b.Destroy(t.Context(), "e-1"))
 	b.wantNothing()

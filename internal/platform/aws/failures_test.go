@@ -141,7 +141,7 @@ func TestDeploymentFailures(t *testing.T) {
 	cases := []failure{
 		{name: "no capacity", begin: activities(noCapacity), want: []string{noCapacity, "more subnets"}},
 		{name: "vCPU quota", begin: activities(noQuota), want: []string{noQuota, "Correct what AWS names"}},
-		{name: "no capacity for an instance", begin: b.refused("RunInstances", "InsufficientInstanceCapacity"), change: single, want: []string{"InsufficientInstanceCapacity", "other subnets"}},
+		{name: "no capacity for an instance", begin: b.refused("RunInstances", "InsufficientInstanceCapacity"), change: single, want: []string{"InsufficientInstanceCapacity", "subnets in more zones"}},
 		{name: "quota of load balancers", begin: b.refused("CreateLoadBalancer", "TooManyLoadBalancers"), change: other(func(*pipeline.FleetRequest) {}), want: []string{"TooManyLoadBalancers", "higher quota"}},
 		{name: "quota of target groups", begin: b.refused("CreateTargetGroup", "TooManyTargetGroups"), want: []string{"TooManyTargetGroups", "higher quota"}},
 		{name: "quota of groups", begin: b.refused("CreateAutoScalingGroup", "LimitExceeded"), want: []string{"LimitExceeded", "higher quota"}},

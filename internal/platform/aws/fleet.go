@@ -35,9 +35,6 @@ func (p *Platform) Prepare(ctx context.Context, r pipeline.FleetRequest) (f pipe
 	if err := fleet.CheckRequest(r); err != nil {
 		return f, err
 	}
-	if err := p.instances.Fits(ctx, r.Image, r.InstanceType, r.Machine.Volume); err != nil {
-		return f, err
-	}
 	defer func() {
 		if err == nil {
 			return

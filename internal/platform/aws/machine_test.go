@@ -249,7 +249,7 @@ func TestCapacityOfZones(t *testing.T) {
 	b.cloud.Lack("InsufficientInstanceCapacity", subnets...)
 	r.Token = "r-10"
 	_, err = b.Bake(t.Context(), r)
-	b.wantError(err, pipeline.CodeFailed, "no subnet can take an instance of type t3.small", subnets[0], subnets[1], "another instance_type", "more zones")
+	b.wantError(err, pipeline.CodeFailed, "no subnet can take an instance of type t3.small", subnets[0], subnets[1], "another instance type", "more zones")
 	b.cloud.Lack("", subnets...)
 	for code, hint := range map[string]string{"VcpuLimitExceeded": "L-1216C47A", "MaxSpotInstanceCountExceeded": "L-34B43A08", "VolumeLimitExceeded": "Amazon EBS"} {
 		b.cloud.Fail(cloudtest.Fault{Action: "RunInstances", Code: code, Times: 3})

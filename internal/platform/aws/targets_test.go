@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
 
@@ -139,8 +140,17 @@ func TestZones(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	image := b.app()
-	one := b.stack.Settings.PublicSubnets[0]
-	for want, subnets := range map[string][]string{"subnets in two zones, and the stack has them in 1": {one}} {
+	all := b.stack.Settings.PublicSubnets
+	out, err := b.ec2.DescribeSubnets(t.Context(), &ec2.DescribeSubnetsInput{SubnetIds: all[:1]})
+	b.must(err)
+	twin, err := b.ec2.CreateSubnet(t.Context(), &ec2.CreateSubnetInput{
+		VpcId: out.Subnets[0].VpcId, AvailabilityZone: out.Subnets[0].AvailabilityZone, CidrBlock: aws.String("172.31.240.0/24"),
+	})
+	b.must(err)
+	for want, subnets := range map[string][]string{
+		"subnets in two zones, and the stack has them in 1":                 all[:1],
+		"are both in zone " + aws.ToString(out.Subnets[0].AvailabilityZone): {all[1], all[0], aws.ToString(twin.Subnet.SubnetId)},
+	} {
 		b.stack.Settings.PublicSubnets = subnets
 		_, err := b.Prepare(t.Context(), b.persistent("f-1", image))
 		b.wantError(err, pipeline.CodeInvalid, want, "--public-subnets")

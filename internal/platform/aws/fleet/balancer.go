@@ -207,13 +207,13 @@ func (b *balancers) checkZones(ctx context.Context, subnets []string) error {
 	for _, s := range out.Subnets {
 		zone, id := aws.ToString(s.AvailabilityZone), aws.ToString(s.SubnetId)
 		if in[zone] != "" {
-			return invalid("Give the stack one subnet of each zone: penstock bootstrap --subnets, and --public-subnets.",
+			return invalid("Give the stack one subnet of each zone, with --subnets and --public-subnets of its bootstrap.",
 				"the subnets %s and %s are both in zone %s, and a load balancer takes one of each", in[zone], id, zone)
 		}
 		in[zone] = id
 	}
 	if len(in) < 2 {
-		return invalid("Give the stack subnets in two zones or more: penstock bootstrap --subnets, and --public-subnets.",
+		return invalid("Give the stack subnets in two zones or more, with --subnets and --public-subnets of its bootstrap.",
 			"a load balancer needs subnets in two zones, and the stack has them in %d", len(in))
 	}
 	return nil

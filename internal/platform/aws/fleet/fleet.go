@@ -14,8 +14,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -23,6 +25,7 @@ import (
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/instance"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/stack"
@@ -158,6 +161,9 @@ func (f *Fleets) Exec(ctx context.Context, environment, fleet string, c pipeline
 	if err != nil {
 		return 0, err
 	}
+	if list, err = f.inService(ctx, fleet, list); err != nil {
+		return 0, err
+	}
 	if len(list) == 0 {
 		return 0, noFleet("run command", environment, fleet)
 	}
@@ -178,6 +184,25 @@ func (f *Fleets) Exec(ctx context.Context, environment, fleet string, c pipeline
 		}
 	}
 	return 0, nil
+}
+
+// inService leaves out the instances that wait in the warm pool of a fleet's group.
+func (f *Fleets) inService(ctx context.Context, fleet string, list []types.Instance) ([]types.Instance, error) {
+	if !slices.ContainsFunc(list, func(i types.Instance) bool { return stack.Tag(i.Tags, instance.TagGroup) != "" }) {
+		return list, nil // of no group
+	}
+	found, err := f.scaling.named(ctx, groupName(fleet))
+	if err != nil {
+		return nil, cloud.Fault(ctx, "read fleet "+fleet, err)
+	}
+	if len(found) == 0 || found[0].WarmPoolConfiguration == nil {
+		return list, nil
+	}
+	serves := map[string]bool{}
+	for _, i := range found[0].Instances {
+		serves[aws.ToString(i.InstanceId)] = true
+	}
+	return slices.DeleteFunc(list, func(i types.Instance) bool { return !serves[instance.ID(i)] }), nil
 }
 
 // LogCommand returns the shell line that prints the last lines of what the service in an

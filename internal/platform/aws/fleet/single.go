@@ -191,7 +191,7 @@ func (e *single) end(ctx context.Context, list []types.Instance) error {
 		if instance.Ended(i) == nil {
 			left = append(left, instance.ID(i))
 		}
-		if stack.Tag(i.Tags, "aws:autoscaling:groupName") == "" {
+		if stack.Tag(i.Tags, instance.TagGroup) == "" {
 			fleets[stack.Tag(i.Tags, TagFleet)] = true
 		}
 	}

@@ -32,7 +32,7 @@ type templates struct {
 
 // create makes the fleet's launch template, and returns its ID.
 func (l *templates) create(ctx context.Context, r pipeline.FleetRequest) (string, error) {
-	root, err := l.instances.RootVolume(ctx, r.Image)
+	root, err := l.instances.LaunchRoot(ctx, r.Image, r.InstanceType, r.Machine.Volume)
 	if err != nil {
 		return "", err
 	}
@@ -183,6 +183,25 @@ func (l *templates) fleets(ctx context.Context, environment string) ([]string, e
 		fleets = append(fleets, strings.TrimPrefix(aws.ToString(t.LaunchTemplateName), groupName("")))
 	}
 	return fleets, nil
+}
+
+// Left lists the environments of which there are launch templates: that of a fleet goes last,
+// so that it finds also what the end of a time to live, or a crash, has left.
+func (f *Fleets) Left(ctx context.Context) ([]string, error) {
+	found := map[string]bool{}
+	pages := ec2.NewDescribeLaunchTemplatesPaginator(f.templates.ec2, &ec2.DescribeLaunchTemplatesInput{Filters: []types.Filter{f.stack.Mine()}, MaxResults: aws.Int32(200)})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, cloud.Fault(ctx, "list launch templates", err)
+		}
+		for _, t := range page.LaunchTemplates {
+			if id := stack.Tag(t.Tags, TagEnvironment); id != "" {
+				found[id] = true
+			}
+		}
+	}
+	return stack.Sorted(found), nil
 }
 
 // remove removes a fleet's template; one that does not exist is no error.

@@ -43,9 +43,6 @@ func (m *Images) Bake(ctx context.Context, r pipeline.BakeRequest) (pipeline.Bak
 	if len(found) > 0 {
 		return m.finish(ctx, r, found[0])
 	}
-	if err := m.instances.Fits(ctx, r.Image, r.Builder, r.Volume); err != nil {
-		return pipeline.BakedImage{}, err
-	}
 	return m.build(ctx, r)
 }
 

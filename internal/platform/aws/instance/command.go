@@ -175,9 +175,7 @@ func (c Command) unfinished(id string, result *ssm.GetCommandInvocationOutput, o
 	}
 	switch how := details(result); {
 	case undelivered[how]:
-		return failed("%s did not reach instance %s: SSM says %s", c.What, id, how).
-			WithHint("Its agent registered, and answers no longer: the machine hangs, lacks memory or disk, or lost its way to the SSM endpoints. " +
-				"Look at its system log in the EC2 console, and apply again, on a larger instance_type if memory is short.")
+		return c.unreached(id, how)
 	case result.Status == types.CommandInvocationStatusTimedOut:
 		return failed("%s did not end within %s on instance %s%s", c.What, c.Timeout, id, LastLines(output)).
 			WithHint("Make it faster, or give it a longer timeout.")
@@ -188,6 +186,13 @@ func (c Command) unfinished(id string, result *ssm.GetCommandInvocationOutput, o
 		return failed("%s on instance %s: SSM says %s%s", c.What, id, how, LastLines(output)).
 			WithHint("The page \"Understanding command statuses\" of Systems Manager says what that means.")
 	}
+}
+
+// unreached returns the error of a command that does not reach its instance.
+func (c Command) unreached(id, how string) error {
+	return pipeline.Errorf(pipeline.CodeFailed, c.What, "%s did not reach instance %s: SSM says %s", c.What, id, how).
+		WithHint("Its agent registered, and answers no longer: the machine hangs, lacks memory or disk, or lost its way to the SSM endpoints. " +
+			"Look at its system log in the EC2 console, and apply again, on a larger instance_type if memory is short.")
 }
 
 // send sends the command. The wait for the agent is this call, repeated: that needs
@@ -231,8 +236,8 @@ func (i *Instances) follow(ctx context.Context, id, sent string, c Command, watc
 	case <-ctx.Done():
 	case <-time.After(i.stack.Pause / 2):
 	}
-	looks := 0
-	err = i.stack.Wait(ctx, c.What+" on instance "+id, c.Timeout+i.scaled(deliveryLimit+endLimit), func(ctx context.Context) (poll.Probe, error) {
+	looks, giveUp := 0, time.Now().Add(max(i.scaled(deliveryLimit+time.Minute), minDelivery))
+	err = i.stack.Wait(ctx, c.What+" on instance "+id, c.Timeout+deliveryLimit+endLimit, func(ctx context.Context) (poll.Probe, error) {
 		out, err := i.ssm.GetCommandInvocation(ctx, &ssm.GetCommandInvocationInput{CommandId: aws.String(sent), InstanceId: aws.String(id)})
 		if cloud.Is(err, "InvocationDoesNotExist") { // it comes to exist a moment after the command
 			return poll.Probe{State: "sent"}, nil
@@ -246,6 +251,9 @@ func (i *Instances) follow(ctx context.Context, id, sent string, c Command, watc
 		default:
 			result = out
 			return poll.Probe{Done: true}, nil
+		}
+		if reached := out.Status == types.CommandInvocationStatusInProgress; !reached && time.Now().After(giveUp) {
+			return poll.Probe{}, c.unreached(id, details(out))
 		}
 		watched.next(ctx)
 		if looks++; looks%4 == 0 {

@@ -30,7 +30,7 @@ func TestCommandUnfinished(t *testing.T) {
 	}{
 		"undeliverable":     {delivery: cloudtest.Undeliverable, want: []string{"did not reach instance", "Undeliverable", "larger instance_type"}},
 		"delivery time-out": {delivery: cloudtest.DeliveryTimedOut, pace: cloudtest.Pace{Minute: 100 * time.Millisecond}, want: []string{"did not reach instance", "DeliveryTimedOut", "system log"}},
-		"delayed for ever":  {delivery: cloudtest.Delayed, want: []string{"Delayed", "it was cancelled", "does not say how it ended"}, cancels: true},
+		"delayed for ever":  {delivery: cloudtest.Delayed, want: []string{"did not reach instance", "SSM says Delayed", "system log"}, cancels: true},
 		"slow": {pace: cloudtest.Pace{Command: 1500 * time.Millisecond}, script: "echo on the way\nsleep 300\n",
 			want: []string{"did not end within 2s", "on the way", "longer timeout"}},
 		"killed":  {script: "kill -9 $$\n", want: []string{"exit status 137", "lack of memory"}},

@@ -61,26 +61,32 @@ func (i *Instances) architectures(ctx context.Context, kind string) ([]string, e
 // root volume that is too small for it. An empty type is the installation's. An image that
 // AWS does not list is no error.
 func (i *Instances) Fits(ctx context.Context, image, kind string, volume *pipeline.Volume) error {
-	of, ok, err := i.images.Get(ctx, image)
-	if err != nil || !ok {
-		return err
+	_, err := i.LaunchRoot(ctx, image, kind, volume)
+	if pipeline.CodeOf(err) == pipeline.CodeNotFound {
+		return nil
+	}
+	return err
+}
+
+// LaunchRoot returns the root volume of an image as RootVolume does, and refuses what Fits
+// refuses.
+func (i *Instances) LaunchRoot(ctx context.Context, image, kind string, volume *pipeline.Volume) (RootVolume, error) {
+	root, err := i.RootVolume(ctx, image)
+	if err != nil {
+		return root, err
 	}
 	kind = cmp.Or(kind, i.stack.Settings.InstanceType)
 	can, err := i.architectures(ctx, kind)
 	if err != nil {
-		return err
+		return root, err
 	}
-	if is := string(of.Architecture); is != "" && len(can) > 0 && !slices.Contains(can, is) {
-		return pipeline.Errorf(pipeline.CodeInvalid, opLaunch, "image %s is of architecture %s, and instance type %q has %s", image, is, kind, strings.Join(can, ", ")).
+	if is := string(root.Of.Architecture); is != "" && len(can) > 0 && !slices.Contains(can, is) {
+		return root, pipeline.Errorf(pipeline.CodeInvalid, opLaunch, "image %s is of architecture %s, and instance type %q has %s", image, is, kind, strings.Join(can, ", ")).
 			WithHint("Set instance_type to a type of architecture %s, or take an image of architecture %s.", is, can[len(can)-1])
 	}
-	root, err := i.RootVolume(ctx, image)
-	if err != nil {
-		return err
-	}
 	if has := aws.ToInt32(root.Size); volume != nil && volume.Size > 0 && int32(volume.Size) < has {
-		return pipeline.Errorf(pipeline.CodeInvalid, opLaunch, "volume.size is %d GiB, and the root volume of image %s has %d", volume.Size, image, has).
+		return root, pipeline.Errorf(pipeline.CodeInvalid, opLaunch, "volume.size is %d GiB, and the root volume of image %s has %d", volume.Size, image, has).
 			WithHint("Set volume.size to %d at least, or leave it out.", has)
 	}
-	return nil
+	return root, nil
 }

@@ -185,6 +185,9 @@ func Ended(one types.Instance) error {
 	return pipeline.Errorf(pipeline.CodeFailed, "wait for instance", "instance %s was terminated: %s", ID(one), cmp.Or(why, "AWS gives no reason")).WithHint("%s", hint)
 }
 
+// TagGroup is the tag by which AWS says of an instance which Auto Scaling group it is of.
+const TagGroup = "aws:autoscaling:groupName"
+
 // ID returns the ID of an instance.
 func ID(one types.Instance) string { return aws.ToString(one.InstanceId) }
 

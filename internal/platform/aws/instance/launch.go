@@ -41,7 +41,7 @@ const opLaunch = "launch instance"
 // requests of version 1, has no key, and a power-off from inside terminates it. Where the
 // zone of one subnet has no capacity for it, another is tried.
 func (i *Instances) Run(ctx context.Context, l Launch) (types.Instance, error) {
-	root, err := i.RootVolume(ctx, l.Image)
+	root, err := i.LaunchRoot(ctx, l.Image, l.Type, l.Volume)
 	if err != nil {
 		return types.Instance{}, err
 	}
@@ -69,7 +69,7 @@ func (i *Instances) Run(ctx context.Context, l Launch) (types.Instance, error) {
 		lacking = append(lacking, fmt.Errorf("in subnet %s: %w", subnet, err))
 	}
 	return types.Instance{}, pipeline.Errorf(pipeline.CodeFailed, opLaunch, "no subnet can take an instance of type %s: %w", i.typeOf(l), errors.Join(lacking...)).
-		WithHint("Choose another instance_type, or give the stack subnets in more zones. If capacity is short, try again later.")
+		WithHint("Choose another instance type (instance_type), or give the stack subnets in more zones. If capacity is short, try again later.")
 }
 
 // lackOf are the error codes by which the zone of a subnet, or the subnet, has no room.

@@ -1,0 +1,122 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package audit
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/iam/types"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/bootstrap"
+)
+
+// rights asks IAM's simulator whether each role may do all that it is for.
+func (a *Audit) rights(ctx context.Context) {
+	const check = "roles"
+	byRole := map[string][]bootstrap.Right{}
+	for _, r := range a.made.Rights(a.partition, a.region, a.account) {
+		byRole[r.Role] = append(byRole[r.Role], r)
+	}
+	for _, role := range slices.Sorted(maps.Keys(byRole)) {
+		refused, asked := map[string]bool{}, 0
+		for _, r := range byRole[role] {
+			list, err := a.simulate(ctx, a.made.RoleARN(role), r)
+			if err != nil {
+				a.unasked(check, "iam:SimulatePrincipalPolicy", err)
+				return
+			}
+			for _, action := range list {
+				refused[action] = true
+			}
+			asked += len(r.Actions)
+		}
+		if len(refused) == 0 {
+			a.say(check, Good, "", "%s may do all that it is for: %d calls were asked about", role, asked)
+			continue
+		}
+		a.say(check, Bad, "Update the stack. If that does not help, a permissions boundary or a policy of your organization stands in the way.",
+			"%s may not call %s", a.made.RoleARN(role), strings.Join(slices.Sorted(maps.Keys(refused)), ", "))
+	}
+}
+
+// simulate returns the actions of a right that a role does not have.
+func (a *Audit) simulate(ctx context.Context, role string, r bootstrap.Right) (refused []string, err error) {
+	in := &iam.SimulatePrincipalPolicyInput{PolicySourceArn: aws.String(role), ActionNames: r.Actions, ResourceArns: r.Resources}
+	for _, key := range slices.Sorted(maps.Keys(r.Context)) {
+		kind := types.ContextKeyTypeEnumString
+		if slices.Contains(r.Lists, key) {
+			kind = types.ContextKeyTypeEnumStringList
+		}
+		in.ContextEntries = append(in.ContextEntries, types.ContextEntry{ContextKeyName: aws.String(key), ContextKeyType: kind, ContextKeyValues: r.Context[key]})
+	}
+	pages := iam.NewSimulatePrincipalPolicyPaginator(a.iam, in)
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, result := range page.EvaluationResults {
+			if result.EvalDecision != types.PolicyEvaluationDecisionTypeAllowed {
+				refused = append(refused, aws.ToString(result.EvalActionName))
+			}
+		}
+	}
+	return refused, nil
+}
+
+// key asks with which key EBS encrypts, and whether deployers may use it.
+func (a *Audit) key(ctx context.Context) {
+	const check = "default key"
+	out, err := a.ec2.GetEbsDefaultKmsKeyId(ctx, nil)
+	if err != nil {
+		a.unasked(check, "ec2:GetEbsDefaultKmsKeyId", err)
+		return
+	}
+	id := aws.ToString(out.KmsKeyId)
+	if strings.HasSuffix(id, "alias/aws/ebs") {
+		a.say(check, Good, "", "EBS encrypts with AWS's own key")
+		return
+	}
+	known, err := a.kms.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: aws.String(id)})
+	if err != nil {
+		a.unasked(check, "kms:DescribeKey", err)
+		return
+	}
+	arn := aws.ToString(known.KeyMetadata.Arn)
+	if known.KeyMetadata.KeyManager == kmstypes.KeyManagerTypeAws {
+		a.say(check, Good, "", "EBS encrypts with AWS's own key")
+		return
+	}
+	refused, err := a.simulate(ctx, a.made.DeployerRole, bootstrap.Right{
+		Actions: []string{"kms:CreateGrant", "kms:Decrypt", "kms:GenerateDataKeyWithoutPlaintext"}, Resources: []string{arn},
+		Context: map[string][]string{"kms:ViaService": {"ec2." + a.region + ".amazonaws.com"}, "kms:ResourceAliases": a.aliases(ctx, arn)}, Lists: []string{"kms:ResourceAliases"},
+	})
+	switch {
+	case err != nil:
+		a.unasked(check, "iam:SimulatePrincipalPolicy", err)
+	case len(refused) > 0:
+		a.say(check, Bad, "Give the stack the key's ARN as one of its image keys.",
+			"EBS encrypts with %s, with which deployers may not call %s: what they launch would end at once", arn, strings.Join(refused, ", "))
+	default:
+		a.say(check, Good, "", "EBS encrypts with %s, which deployers may use", arn)
+	}
+}
+
+// aliases returns the aliases of a key; one that is none, where it has none.
+func (a *Audit) aliases(ctx context.Context, key string) []string {
+	names := []string{"none"}
+	if out, err := a.kms.ListAliases(ctx, &kms.ListAliasesInput{KeyId: aws.String(key)}); err == nil {
+		for _, alias := range out.Aliases {
+			names = append(names, aws.ToString(alias.AliasName))
+		}
+	}
+	return names
+}

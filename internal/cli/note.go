@@ -1,0 +1,62 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present"
+	"github.com/penstock-io/terraform-provider-penstock/internal/source"
+	"github.com/penstock-io/terraform-provider-penstock/internal/watch"
+)
+
+// newNote makes the command with which the CodeBuild project STACK-apply notes what it has
+// seen, so that no build starts while nothing moves. It is for no person, so no list shows it.
+func newNote(f *factory) *cobra.Command {
+	var terraform, commit string
+	var of source.Query
+	var failed bool
+	c := &cobra.Command{
+		Use:   "note [DIR]",
+		Short: "Print what an apply of the configuration in DIR has seen",
+		Long: "Print as JSON what an apply of the configuration in DIR (default: this directory) has seen: the refs of its\n" +
+			"repositories, and until when nothing else is due. The CodeBuild project that applies calls it.",
+		Hidden: true,
+		Args:   args(0, 1),
+		RunE: func(c *cobra.Command, given []string) error {
+			dir := "."
+			if given := arg(given, 0); given != "" {
+				dir = given
+			}
+			tf, err := watch.NewCLI(dir, terraform, nil)
+			if err != nil {
+				return err
+			}
+			open := func(ctx context.Context) (*app.App, error) { return f.openIn(ctx, dir) }
+			note, err := watch.TakeNote(c.Context(), watch.NoteRequest{
+				Options:       watch.Options{Terraform: tf, Dir: dir, Open: open, Now: time.Now},
+				Configuration: of, Commit: commit, Failed: failed,
+			})
+			if err != nil {
+				return err
+			}
+			for _, reason := range note.Reasons {
+				fmt.Fprintf(f.Err, "The next look applies again: %s\n", present.Line(reason))
+			}
+			return json.NewEncoder(f.Out).Encode(note)
+		},
+	}
+	c.Flags().StringVar(&terraform, "terraform", "", "the program (default: terraform, otherwise tofu, on PATH)")
+	c.Flags().StringVar(&of.Repository, "repository", "", "the repository that the configuration comes from")
+	c.Flags().StringVar(&of.Ref, "ref", "", "the branch or tag of it")
+	c.Flags().StringVar(&commit, "commit", "", "the commit that was applied")
+	c.Flags().BoolVar(&failed, "failed", false, "the apply failed: it is tried again in an hour")
+	return c
+}
