@@ -39,6 +39,7 @@ type account struct {
 	instanceType   string
 	architecture   string // of Go, for programs of instances
 	image          string // the SSM parameter that names the AMI to begin with
+	outside        bool   // instances are reached from outside of their network
 	pause          string // of a shift of traffic
 	load           string // duration of each load
 	// extra is more of an environment with a load balancer.
@@ -105,7 +106,7 @@ func real(t *testing.T) *account {
 		id: c.Account, own: c.Config, region: c.Config.Region, stack: cmp.Or(os.Getenv(stackVariable), defaultStack),
 		second:       cmp.Or(os.Getenv(secondVariable), "us-east-1"),
 		instanceType: "t4g.small", architecture: "arm64", image: "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-arm64",
-		pause: "30s", load: "20s",
+		outside: true, pause: "30s", load: "20s",
 	}
 	if a.second == a.region && os.Getenv(secondVariable) == "" {
 		a.second = "us-west-2"

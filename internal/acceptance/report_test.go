@@ -48,7 +48,7 @@ func ceiling() float64 {
 
 // allowed asks on the terminal whether the route may be taken, and what it costs.
 func allowed(ctx context.Context, a *account) error {
-	text := fmt.Sprintf("The route uses account %s in %s and %s, with everything in stack %s, for %s at most.\nIt costs US$ %.2f at most, at approximate list prices of November 2026; commonly a tenth of that.\n",
+	text := fmt.Sprintf("The route uses account %s in %s and %s, with everything in stack %s, for %s at most.\nIt costs US$ %.2f at most, at approximate list prices of November 2026.\n",
 		a.id, a.region, a.second, a.stack, limit, ceiling())
 	if os.Getenv(yesVariable) == "1" {
 		fmt.Fprint(os.Stderr, text)

@@ -62,6 +62,8 @@ func config(t *testing.T, a *account) string {
 	config := string(text)
 	for _, edit := range [][2]string{
 		{`= "penstock"  # that`, `= "` + a.stack + `"  # that`},
+		// What the image has is not below the service's own directory, as on the local platform.
+		{`"exec ./shop --port`, `"exec env SHOP_CONFIG=\"$PENSTOCK_SYSROOT/etc/shop.json\" ./shop --port`},
 		{`instance_type    = "t4g.small"`, `instance_type    = "` + a.instanceType + `"`},
 		{`{ instances = 2, instance_type = "m7g.large" }`, `{ instances = 1, instance_type = "` + a.instanceType + `" }`},
 		{`"/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-arm64"`, `"` + a.image + `"`},
@@ -238,7 +240,7 @@ terraform {
   }
 }
 provider "penstock" {
-  aws = { region = %q, stack = %q, instance_type = %q, public_endpoints = true }
+  aws = { region = %q, stack = %q, instance_type = %q, public_endpoints = %t }
 }
 resource "penstock_self_service_env" "bob" {
   pipeline = "shop"
@@ -247,7 +249,7 @@ resource "penstock_self_service_env" "bob" {
   ttl      = "%s"
 }
 output "bob" { value = penstock_self_service_env.bob.endpoint }
-`, s.region, s.stack, s.instanceType, build, ttl))
+`, s.region, s.stack, s.instanceType, s.outside, build, ttl))
 	launcher := func(args ...string) string {
 		s.t.Helper()
 		return s.run(cloudtest.Launcher, dir, terraform, append(args, "-no-color", "-input=false")...)

@@ -60,7 +60,7 @@ func newSite(ctx context.Context, t *testing.T, a *account, config string) *site
 	rc := filepath.Join(root, "terraform.rc")
 	s.write(rc, fmt.Sprintf("provider_installation {\n  filesystem_mirror { path = %q }\n}\n", filepath.Join(root, "mirror")))
 	s.env = []string{
-		"TF_CLI_CONFIG_FILE=" + rc, "CHECKPOINT_DISABLE=1", "TF_IN_AUTOMATION=1", "TF_VAR_region=" + a.region, "TF_VAR_repository=" + s.repo,
+		"TF_CLI_CONFIG_FILE=" + rc, "CHECKPOINT_DISABLE=1", "TF_IN_AUTOMATION=1", "TF_VAR_region=" + a.region, fmt.Sprint("TF_VAR_outside=", a.outside), "TF_VAR_repository=" + s.repo,
 		workplacetest.Variable + "=" + filepath.Join(root, "work"), cloud.RecordVariable + "=" + s.log, "XDG_CACHE_HOME=" + filepath.Join(root, "cache"), "GOCACHE=" + goCache(t),
 		"GIT_AUTHOR_NAME=Ada", "GIT_AUTHOR_EMAIL=ada@example.com", "GIT_COMMITTER_NAME=Ada", "GIT_COMMITTER_EMAIL=ada@example.com",
 		"GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=commit.gpgsign", "GIT_CONFIG_VALUE_0=false",
