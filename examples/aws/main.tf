@@ -104,7 +104,7 @@ resource "penstock_stage" "commit" {
   source     = data.penstock_source.shop.revision
   base_image = penstock_baked_image.base.image_id
   steps = [
-    { name = "build", command = "make dist" },
+    { name = "build", command = "make dist GOOS=linux GOARCH=arm64" }, # for the machines above
     { name = "unit tests", command = "make test", report = "junit.xml" },
     { name = "static analysis", command = "make lint" },
   ]

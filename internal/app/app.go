@@ -49,6 +49,9 @@ type Options struct {
 	DataDir string // made if it does not exist; one that exists is empty or has been used before
 	AWS     *AWS   // nil: everything is in the data directory
 	Logger  hclog.Logger
+	// Instances reports on environments by what their instances are, and asks no load balancer
+	// which of them are healthy: a plan needs no more, and makes few requests.
+	Instances bool
 }
 
 // App is one opened data directory with everything that works on it.

@@ -101,7 +101,7 @@ func openAWS(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.Co
 	return record, engine.Config{
 		Archives:  artifact.NewS3Archives(objects, made.Bucket, filepath.Join(a.Dir, "artifacts")),
 		HeadAge:   headAge,
-		Platform:  aws.New(aws.Options{Config: c.Config, Settings: settings(at, made), Tags: at.Tags, Logger: o.Logger.Named("aws"), Pause: pause, Current: record.Current}),
+		Platform:  aws.New(aws.Options{Config: c.Config, Settings: settings(at, made), Tags: at.Tags, Logger: o.Logger.Named("aws"), Pause: pause, Current: record.Current, Instances: o.Instances}),
 		Artifacts: artifact.NewS3Store(objects, made.Bucket, filepath.Join(a.Dir, "artifacts")),
 		Logs:      artifact.NewS3Logs(objects, made.Bucket, filepath.Join(a.Dir, "logs"), o.Logger.Named("logs")),
 	}, writeContext(a.Dir, at)

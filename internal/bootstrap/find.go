@@ -30,7 +30,9 @@ type Resources struct {
 	InstanceProfile           string   `json:"instance_profile,omitempty"`         // name
 	InstanceRole              string   `json:"instance_role,omitempty"`            // ARN, as all roles
 	TestInstanceProfile       string   `json:"test_instance_profile,omitempty"`    // empty before version 4, as what else tests and builders have of their own
+	TestInstanceRole          string   `json:"test_instance_role,omitempty"`       // empty before version 4
 	BuilderInstanceProfile    string   `json:"builder_instance_profile,omitempty"` // of machines that make images
+	BuilderInstanceRole       string   `json:"builder_instance_role,omitempty"`    // empty before version 4
 	InstanceSecurityGroup     string   `json:"instance_security_group,omitempty"`
 	TestSecurityGroup         string   `json:"test_security_group,omitempty"`    // of tests and self-service environments; empty before version 4
 	BuilderSecurityGroup      string   `json:"builder_security_group,omitempty"` // empty before version 2
@@ -109,6 +111,7 @@ func (s *Stack) resources(found *types.Stack, version int) Resources {
 		VPC: o["VpcId"], PublicSubnets: split(o["PublicSubnets"]), PrivateSubnets: split(o["PrivateSubnets"]), PrivateAccess: o["PrivateAccess"] == "yes",
 		Bucket: o["Bucket"], Table: o["Table"], Topic: o["Topic"],
 		InstanceProfile: o["InstanceProfile"], TestInstanceProfile: o["TestInstanceProfile"], BuilderInstanceProfile: o["BuilderInstanceProfile"], InstanceRole: o["InstanceRole"],
+		TestInstanceRole: o["TestInstanceRole"], BuilderInstanceRole: o["BuilderInstanceRole"],
 		TestSecurityGroup:     o["TestSecurityGroup"],
 		InstanceSecurityGroup: o["InstanceSecurityGroup"], LoadBalancerSecurityGroup: o["LoadBalancerSecurityGroup"], BuilderSecurityGroup: o["BuilderSecurityGroup"],
 		SchedulerRole: o["SchedulerRole"], LauncherSchedulerRole: o["LauncherSchedulerRole"], ApproverRole: o["ApproverRole"], DeployerRole: o["DeployerRole"],

@@ -40,7 +40,7 @@ var parsedRights = sync.OnceValue(func() (list []Right) {
 func (r Resources) Rights(partition, region, account string) (list []Right) {
 	values := map[string]string{
 		"Partition": partition, "Region": region, "Account": account, "Stack": r.Stack, "Bucket": r.Bucket, "Table": r.Table, "Topic": r.Topic,
-		"InstanceRole": r.InstanceRole, "SchedulerRole": r.SchedulerRole, "LauncherSchedulerRole": r.LauncherSchedulerRole,
+		"InstanceRole": r.InstanceRole, "TestInstanceRole": r.TestInstanceRole, "BuilderInstanceRole": r.BuilderInstanceRole, "SchedulerRole": r.SchedulerRole, "LauncherSchedulerRole": r.LauncherSchedulerRole,
 		"InstanceSecurityGroup": r.InstanceSecurityGroup, "BuilderSecurityGroup": r.BuilderSecurityGroup,
 	}
 	var pairs []string
@@ -68,6 +68,6 @@ func (r Resources) Rights(partition, region, account string) (list []Right) {
 func (r Resources) RoleARN(name string) string {
 	return map[string]string{
 		"ApproverRole": r.ApproverRole, "DeployerRole": r.DeployerRole, "LauncherRole": r.LauncherRole, "RunnerRole": r.RunnerRole, "StepRole": r.StepRole,
-		"InstanceRole": r.InstanceRole, "SchedulerRole": r.SchedulerRole, "LauncherSchedulerRole": r.LauncherSchedulerRole,
+		"InstanceRole": r.InstanceRole, "TestInstanceRole": r.TestInstanceRole, "BuilderInstanceRole": r.BuilderInstanceRole, "SchedulerRole": r.SchedulerRole, "LauncherSchedulerRole": r.LauncherSchedulerRole,
 	}[name]
 }

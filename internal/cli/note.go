@@ -13,16 +13,14 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
-	"github.com/penstock-io/terraform-provider-penstock/internal/source"
 	"github.com/penstock-io/terraform-provider-penstock/internal/watch"
 )
 
 // newNote makes the command with which the CodeBuild project STACK-apply notes what it has
 // seen, so that no build starts while nothing moves. It is for no person, so no list shows it.
 func newNote(f *factory) *cobra.Command {
-	var terraform, commit string
-	var of source.Query
-	var failed bool
+	var terraform string
+	var of watch.NoteRequest
 	c := &cobra.Command{
 		Use:   "note [DIR]",
 		Short: "Print what an apply of the configuration in DIR has seen",
@@ -40,10 +38,8 @@ func newNote(f *factory) *cobra.Command {
 				return err
 			}
 			open := func(ctx context.Context) (*app.App, error) { return f.openIn(ctx, dir) }
-			note, err := watch.TakeNote(c.Context(), watch.NoteRequest{
-				Options:       watch.Options{Terraform: tf, Dir: dir, Open: open, Now: time.Now},
-				Configuration: of, Commit: commit, Failed: failed,
-			})
+			of.Options = watch.Options{Terraform: tf, Dir: dir, Open: open, Now: time.Now}
+			note, err := watch.TakeNote(c.Context(), of)
 			if err != nil {
 				return err
 			}
@@ -56,7 +52,7 @@ func newNote(f *factory) *cobra.Command {
 	c.Flags().StringVar(&terraform, "terraform", "", "the program (default: terraform, otherwise tofu, on PATH)")
 	c.Flags().StringVar(&of.Repository, "repository", "", "the repository that the configuration comes from")
 	c.Flags().StringVar(&of.Ref, "ref", "", "the branch or tag of it")
-	c.Flags().StringVar(&commit, "commit", "", "the commit that was applied")
-	c.Flags().BoolVar(&failed, "failed", false, "the apply failed: it is tried again in an hour")
+	c.Flags().StringVar(&of.Commit, "commit", "", "the commit that was applied")
+	c.Flags().BoolVar(&of.Failed, "failed", false, "the apply failed: it is tried again in an hour")
 	return c
 }

@@ -63,7 +63,7 @@ var unshaped = map[string]string{
 	"context": "context list", "env": "help", "ledger": "help", "ledger archive": "ledger archive list",
 	"env logs": "refuses --json", "env exec": "refuses --json",
 	"ledger export": "a format of files", "ledger archive export": "a format of files", "ledger checkpoint": "a format of files",
-	"load": "for the program itself",
+	"load": "for the program itself", "note": "for the program itself",
 }
 
 // Each command that prints JSON has a schema, each field in it is documented, and has a name

@@ -411,7 +411,7 @@ func TestTry(t *testing.T) {
 	t.Parallel()
 	dir := workplace(t, "-service")
 	c := onTerminal(t, dir, "try", "shop")
-	c.wait(`Stage exploratory offers build b-`)
+	c.wait(`Stage exploratory offers build #1 \(b-`)
 	c.wait(`\[a\]pprove, \[r\]eject, or \[l\]ater`)
 	c.write("later\r")
 	c.wait(`the environment stays`)

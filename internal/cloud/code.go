@@ -31,8 +31,7 @@ func codeFrom(in io.Reader, out io.Writer, terminal bool) (string, error) {
 	const op = "configure AWS"
 	if !terminal {
 		return "", pipeline.Errorf(pipeline.CodeNotAllowed, op, "the profile needs the code of an MFA device, and there is no terminal to ask at").
-			WithHint("Begin a session first, and pass its credentials in the environment, as in: " +
-				"eval \"$(aws configure export-credentials --profile NAME --format env)\"")
+			WithHint("Begin a session first, and pass its credentials in the environment: AWS's command line exports those of a profile.")
 	}
 	fmt.Fprint(out, "MFA code: ")
 	line, err := bufio.NewReader(in).ReadString('\n')

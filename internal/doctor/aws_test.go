@@ -10,6 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/bootstrap"
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
@@ -63,6 +67,7 @@ func TestOnAWS(t *testing.T) {
 	as(cloudtest.Owner)
 
 	asks = true
+	associate(t, c)
 	expect("roles", OK, "DeployerRole may do all that it is for")
 	expect("subnets", OK, "reaches Systems Manager and S3")
 	as(cloudtest.Deployer)
@@ -74,4 +79,29 @@ func TestOnAWS(t *testing.T) {
 	expect("clock", Problem, "differs from AWS's")
 	c.SetClock(-2 * time.Minute)
 	expect("clock", Problem, "differs from AWS's")
+}
+
+// associate gives the public subnets the route table to the internet that the stack made for
+// them: the simulator makes the association of a stack, and does not show it.
+func associate(t *testing.T, c *cloudtest.Cloud) {
+	t.Helper()
+	made, err := bootstrap.New(c.Own(), bootstrap.DefaultName).Find(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := ec2.NewFromConfig(c.Own())
+	tables, err := client.DescribeRouteTables(t.Context(), &ec2.DescribeRouteTablesInput{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range tables.RouteTables {
+		if !slices.ContainsFunc(table.Routes, func(r types.Route) bool { return strings.HasPrefix(aws.ToString(r.GatewayId), "igw-") }) {
+			continue
+		}
+		for _, subnet := range made.PublicSubnets {
+			if _, err := client.AssociateRouteTable(t.Context(), &ec2.AssociateRouteTableInput{RouteTableId: table.RouteTableId, SubnetId: aws.String(subnet)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 }

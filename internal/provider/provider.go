@@ -136,7 +136,7 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 	if dir == "" {
 		dir = app.DataDirName
 	}
-	a, err := app.Open(ctx, app.Options{DataDir: dir, AWS: at, Logger: newLogger(ctx)})
+	a, err := app.Open(ctx, app.Options{DataDir: dir, AWS: at, Logger: newLogger(ctx), Instances: true})
 	switch {
 	case err != nil && at != nil:
 		addAttributeError(&resp.Diagnostics, path.Root("aws"), "open the AWS stack for data directory", dir, err)

@@ -39,10 +39,10 @@ type Remote struct {
 // NoteRequest says what a note is of. Dir, Open and Terraform are as in Options.
 type NoteRequest struct {
 	Options
-	// Configuration is where the configuration itself comes from, and Commit what was applied.
-	Configuration source.Query
-	Commit        string
-	Failed        bool // the apply failed
+	Repository string // where the configuration itself comes from
+	Ref        string // of it
+	Commit     string // that was applied
+	Failed     bool   // the apply failed
 }
 
 // TakeNote takes the note of what an apply has just left. The refs are read first, so that
@@ -63,7 +63,8 @@ func TakeNote(ctx context.Context, r NoteRequest) (Note, error) {
 		return note, nil
 	}
 	from := poller.app.NewSource(r.Dir)
-	queries := []source.Query{r.Configuration}
+	configuration := source.Query{Repository: r.Repository, Ref: r.Ref}
+	queries := []source.Query{configuration}
 	for _, s := range seen.Sources {
 		queries = append(queries, s.Query)
 	}
@@ -76,7 +77,7 @@ func TakeNote(ctx context.Context, r NoteRequest) (Note, error) {
 		note.Until = min(note.Until, r.Now().Add(noteRetry).Unix())
 		return note, nil
 	}
-	snapshot, err := from.Snapshot(ctx, r.Configuration)
+	snapshot, err := from.Snapshot(ctx, configuration)
 	if err != nil {
 		return Note{}, err
 	}

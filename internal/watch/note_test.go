@@ -62,7 +62,7 @@ func TestTakeNote(t *testing.T) {
 				Terraform: stated{state: state}, Dir: t.TempDir(), Now: func() time.Time { return now },
 				Open: func(ctx context.Context) (*app.App, error) { return app.Open(ctx, app.Options{DataDir: p.app.Dir}) },
 			},
-			Configuration: configuration, Commit: commit, Failed: failed,
+			Repository: configuration.Repository, Ref: configuration.Ref, Commit: commit, Failed: failed,
 		})
 		if err != nil {
 			t.Fatal(err)

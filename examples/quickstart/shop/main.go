@@ -4,7 +4,7 @@
 // Command shop is a small shop: products, and orders that several instances of
 // it take at once. It keeps its data as files in $PENSTOCK_DATA and reads its
 // settings from $SHOP_CONFIG, by default etc/shop.json of the image that it runs
-// on. It has no users, payments or stock.
+// on: here, or at the root of a machine. It has no users, payments or stock.
 //
 //	shop --port 8080       serve
 //	shop migrate           bring the data to the form that this build needs
@@ -89,9 +89,19 @@ func parse(flags *flag.FlagSet, args []string) error {
 	return nil
 }
 
+// firstThere returns the first of the files that exists, or the first.
+func firstThere(files ...string) string {
+	for _, f := range files {
+		if _, err := os.Stat(f); err == nil {
+			return f
+		}
+	}
+	return files[0]
+}
+
 // serve answers requests until ctx ends, and then those that are in flight.
 func serve(ctx context.Context, store *Store, address string) error {
-	cfg, err := loadConfig(env("SHOP_CONFIG", "etc/shop.json"))
+	cfg, err := loadConfig(env("SHOP_CONFIG", firstThere("etc/shop.json", "/etc/shop.json")))
 	if err != nil {
 		return err
 	}

@@ -58,3 +58,12 @@ func TestRunRefuses(t *testing.T) {
 		}
 	}
 }
+
+func TestFirstThere(t *testing.T) {
+	if got := firstThere("none.json", "config/shop.json"); got != "config/shop.json" {
+		t.Errorf("of a file and none it takes %s", got)
+	}
+	if got := firstThere("none.json", "nothing.json"); got != "none.json" {
+		t.Errorf("where there is neither it says %s", got)
+	}
+}

@@ -426,11 +426,22 @@ func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	group := l.choose(w, r)
-	var healthy []string
+	var healthy, late []string
 	for _, id := range l.api.registered(r, group) {
-		if i := l.api.instance(id); i != nil && l.api.serves(r.Context(), group, id) {
-			healthy = append(healthy, net.JoinHostPort(i.address, strconv.Itoa(l.api.target(group).port)))
+		i := l.api.instance(id)
+		if i == nil {
+			continue
 		}
+		at := net.JoinHostPort(i.address, strconv.Itoa(l.api.target(group).port))
+		switch state, reason, _ := l.api.targetState(r.Context(), group, id); {
+		case state == "healthy":
+			healthy = append(healthy, at)
+		case (reason == "Target.NotInUse" || state == "draining") && l.api.healthy(r.Context(), group, id):
+			late = append(late, at)
+		}
+	}
+	if len(healthy) == 0 { // the request was routed to the group before the listener left it
+		healthy = late
 	}
 	if len(healthy) == 0 {
 		http.Error(w, "no healthy target", http.StatusServiceUnavailable)
@@ -438,12 +449,6 @@ func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	to := &url.URL{Scheme: "http", Host: healthy[rand.IntN(len(healthy))]}
 	(&httputil.ReverseProxy{Rewrite: func(p *httputil.ProxyRequest) { p.SetURL(to) }}).ServeHTTP(w, r)
-}
-
-// serves reports whether a target gets requests.
-func (a elbAPI) serves(ctx context.Context, group, id string) bool {
-	state, _, _ := a.targetState(ctx, group, id)
-	return state == "healthy"
 }
 
 // forward takes over what a request says of a listener's default action.

@@ -259,6 +259,15 @@ func (a imageAPI) deregisterImage(r *request) answer {
 	return a.server.forward(r)
 }
 
+// describeImageAttribute knows images that are gone, at which moto stumbles.
+func (a imageAPI) describeImageAttribute(r *request) answer {
+	id := r.form.Get("ImageId")
+	if found := a.query(r, "ec2", "DescribeImages", url.Values{"ImageId.1": {id}}); found.status != http.StatusOK || !strings.Contains(string(found.body), id) {
+		return r.fail(http.StatusBadRequest, "InvalidAMIID.NotFound", "The image id '["+id+"]' does not exist")
+	}
+	return a.server.forward(r)
+}
+
 // modifyImageAttribute remembers the accounts that an image is shared with.
 func (a imageAPI) modifyImageAttribute(r *request) answer {
 	got := a.server.forward(r)

@@ -158,6 +158,7 @@ func (s *server) answer(r *request) answer {
 		"ec2/DisableImageDeprecation": images.guardImage, "ec2/DisableImageDeregistrationProtection": images.guardImage,
 		"ec2/CopyImage": images.copyImage, "ec2/DeregisterImage": images.deregisterImage,
 		"ec2/ModifyImageAttribute":                          images.modifyImageAttribute,
+		"ec2/DescribeImageAttribute":                        images.describeImageAttribute,
 		"ec2/DescribeLaunchTemplateVersions":                a.describeLaunchTemplateVersions,
 		"ec2/DescribeSnapshots":                             images.describeSnapshots,
 		"ec2/ModifySnapshotAttribute":                       images.snapshotAttribute,

@@ -4,11 +4,15 @@
 package cloudtest
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+
+	"gopkg.in/yaml.v3"
 )
 
 var (
@@ -30,6 +34,7 @@ func (a *account) createChangeSet(r *request) answer {
 		r.form.Del("TemplateURL")
 	}
 	r.form.Set("TemplateBody", known(template))
+	giveDefaults(r.form, template)
 	r.body = []byte(r.form.Encode())
 	got := a.server.forward(r)
 	if id := stackID.FindSubmatch(got.body); got.status == http.StatusOK && id != nil {
@@ -39,6 +44,32 @@ func (a *account) createChangeSet(r *request) answer {
 	}
 	return got
 }
+
+// giveDefaults gives a request the parameters of a template that it leaves at their defaults:
+// moto takes those that a later one gives for changed.
+func giveDefaults(form url.Values, template string) {
+	given, n := map[string]bool{}, 1
+	for ; form.Has(parameterName(n)); n++ {
+		given[form.Get(parameterName(n))] = true
+	}
+	var t struct {
+		Parameters map[string]struct {
+			Default *string `yaml:"Default"`
+		} `yaml:"Parameters"`
+	}
+	if yaml.Unmarshal([]byte(template), &t) != nil {
+		return // moto says what is wrong with it
+	}
+	for _, name := range slices.Sorted(maps.Keys(t.Parameters)) {
+		if p := t.Parameters[name]; p.Default != nil && !given[name] {
+			form.Set(parameterName(n), name)
+			form.Set("Parameters.member."+strconv.Itoa(n)+".ParameterValue", *p.Default)
+			n++
+		}
+	}
+}
+
+func parameterName(n int) string { return "Parameters.member." + strconv.Itoa(n) + ".ParameterKey" }
 
 // known returns a template with the policies of deletion that moto knows.
 func known(template string) string {
@@ -78,14 +109,16 @@ func (a *account) executeChangeSet(r *request) answer {
 	if got.status != http.StatusOK {
 		return got
 	}
-	update := url.Values{"StackName": {string(id[1])}, "TemplateBody": {known(template)}}
-	described := mendParameters(a.query(r, "cloudformation", "DescribeStacks", url.Values{"StackName": {string(id[1])}}))
-	for n, m := range stackParameter.FindAllSubmatch(described.body, -1) {
-		at := "Parameters.member." + strconv.Itoa(n+1)
-		update.Set(at+".ParameterKey", string(m[1]))
-		update.Set(at+".ParameterValue", string(m[2]))
+	update := url.Values{"StackName": {string(id[1])}, "TemplateBody": {known(template) + "\n"}} // moto compares texts
+	// Moto takes parameters that are at their defaults for changed.
+	for n, m := range stackParameter.FindAllSubmatch(mendParameters(set).body, -1) {
+		update.Set(parameterName(n+1), string(m[1]))
+		update.Set("Parameters.member."+strconv.Itoa(n+1)+".ParameterValue", string(m[2]))
 	}
-	a.query(r, "cloudformation", "UpdateStack", update)
+	if updated := a.query(r, "cloudformation", "UpdateStack", update); updated.status != http.StatusOK && !strings.Contains(string(updated.body), "No updates") {
+		a.fault("moto can't update stack %s: %s", id[1], updated.body)
+		return updated
+	}
 	a.bootstrapped(r, string(id[1]), template)
 	for _, err := range a.roles().stack.Beyond(0) {
 		a.fault("IAM refuses what the stack makes: %v", err)

@@ -79,6 +79,9 @@ func (p *Platform) Describe(ctx context.Context, ids ...string) (map[string]pipe
 // healthy targets, and of one that is not, why. Who may not ask a load balancer sees how many
 // instances run.
 func (p *Platform) checkTargets(ctx context.Context, list []types.Instance, reports map[string]pipeline.EnvironmentReport) error {
+	if p.stack.Instances {
+		return nil
+	}
 	asked := map[string]bool{}
 	for _, i := range list {
 		id, of := stack.Tag(i.Tags, fleet.TagEnvironment), stack.Tag(i.Tags, fleet.TagFleet)

@@ -162,7 +162,10 @@ func (b *balancers) health(ctx context.Context, target string) (healthy, all int
 			continue
 		}
 		all++
-		why := cmp.Or(aws.ToString(t.TargetHealth.Description), string(t.TargetHealth.Reason))
+		why := string(t.TargetHealth.Reason) // a code; the description has words, and may be missing
+		if words := aws.ToString(t.TargetHealth.Description); words != "" {
+			why += ": " + words
+		}
 		state = fmt.Sprintf("%s is %s (%s)", aws.ToString(t.Target.Id), t.TargetHealth.State, why)
 	}
 	return healthy, all, state, nil

@@ -52,6 +52,9 @@ func (m *Images) unneeded(ctx context.Context, image types.Image) error {
 	id := aws.ToString(image.ImageId)
 	if stack.Tag(image.Tags, tagKeepShared) == "true" {
 		with, err := m.home().permissions(ctx, id)
+		if pipeline.IsNotFound(err) { // another one removes it, too
+			return nil
+		}
 		if err != nil {
 			return err
 		}

@@ -80,6 +80,8 @@ type Options struct {
 	// Pause is the shortest pause between two looks at what is waited for; 0 means
 	// DefaultPause. Tests shorten it.
 	Pause time.Duration
+	// Instances reports on environments without the health of load balancers' targets.
+	Instances bool
 	// Current refuses, with CodeLeaseLost, leases that others have taken over; nil: none.
 	Current func(ctx context.Context, by ...pipeline.Fence) error
 }
