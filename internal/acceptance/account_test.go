@@ -44,6 +44,7 @@ type account struct {
 	load           string // duration of each load
 	// extra is more of an environment with a load balancer.
 	extra string
+	edits [][2]string // of examples/aws, beside those of every account
 	// environ returns the variables by which programs work with a role of the stack.
 	environ func(ctx context.Context, role string) ([]string, error)
 	// pass lets at least a time pass.
@@ -69,6 +70,8 @@ func simulated(t *testing.T) *account {
 	return &account{
 		id: c.ID, own: c.Own(), region: cloudtest.Region, second: "us-east-1", stack: defaultStack,
 		instanceType: "t3.small", architecture: runtime.GOARCH, image: image, pause: "1s", load: "1s", extra: `, drain_timeout = "1s"`,
+		// What an image has is below a directory of the instance's.
+		edits: [][2]string{{`"exec ./shop --port`, `"exec env SHOP_CONFIG=\"$PENSTOCK_SYSROOT/etc/shop.json\" ./shop --port`}},
 		environ: func(_ context.Context, role string) ([]string, error) { return c.EnvironAs(role), nil },
 		pass: func(_ context.Context, d time.Duration) error {
 			c.RunSchedules(time.Now().Add(d))

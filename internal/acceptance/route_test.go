@@ -60,15 +60,13 @@ func config(t *testing.T, a *account) string {
 		t.Fatal(err)
 	}
 	config := string(text)
-	for _, edit := range [][2]string{
+	for _, edit := range append(a.edits, [][2]string{
 		{`= "penstock"  # that`, `= "` + a.stack + `"  # that`},
-		// What the image has is not below the service's own directory, as on the local platform.
-		{`"exec ./shop --port`, `"exec env SHOP_CONFIG=\"$PENSTOCK_SYSROOT/etc/shop.json\" ./shop --port`},
 		{`instance_type    = "t4g.small"`, `instance_type    = "` + a.instanceType + `"`},
 		{`{ instances = 2, instance_type = "m7g.large" }`, `{ instances = 1, instance_type = "` + a.instanceType + `" }`},
 		{`"/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-arm64"`, `"` + a.image + `"`},
 		{`{ ssm_parameter = "/penstock/shop/base" }`, `{ ssm_parameter = "/penstock/` + a.stack + `/base", regions = ["` + a.second + `"] }`},
-		{`command = "make dist"`, `command = "` + strings.ReplaceAll(dist(a), `"`, `\"`) + `"`},
+		{`GOOS=linux GOARCH=arm64`, `GOOS=linux GOARCH=` + a.architecture},
 		{`{ instance_type = "t4g.small" }`, `{ instance_type = "` + a.instanceType + `" }`}, // of acceptance
 		{`{ instance_type = "t4g.small" }`, `{ instance_type = "` + a.instanceType + `" }`}, // of exploratory
 		{`{ port = 82 }`, `{ port = 82, instances = 2` + a.extra + ` }`},
@@ -77,7 +75,7 @@ func config(t *testing.T, a *account) string {
 		{`{ port = 84 }`, `{ port = 84` + a.extra + ` }`},
 		{`[{ percent = 10, pause = "5m" }, { percent = 50, pause = "5m" }]`, `[{ percent = 10, pause = "` + a.pause + `" }, { percent = 50, pause = "` + a.pause + `" }]`},
 		{`keep_previous = "1h"`, `keep_previous = "1h"` + strings.Replace(a.extra, ", ", "\n    ", 1)},
-	} {
+	}...) {
 		if edit[0] == edit[1] {
 			continue
 		}
@@ -87,12 +85,6 @@ func config(t *testing.T, a *account) string {
 		config = strings.Replace(config, edit[0], edit[1], 1)
 	}
 	return config
-}
-
-// dist is the command that builds the shop for instances, which have another processor than
-// the machine that it is built on.
-func dist(a *account) string {
-	return `mkdir -p dist && GOOS=linux GOARCH=` + a.architecture + ` CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$PENSTOCK_BUILD" -o dist/shop . && go run ./internal/pack dist/shop.tar.gz dist/shop=shop static db`
 }
 
 // route goes from an empty account to production and back, and leaves it empty, also when
