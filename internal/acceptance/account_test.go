@@ -71,7 +71,7 @@ func simulated(t *testing.T) *account {
 		id: c.ID, own: c.Own(), region: cloudtest.Region, second: "us-east-1", stack: defaultStack,
 		instanceType: "t3.small", architecture: runtime.GOARCH, image: image, pause: "1s", load: "1s", extra: `, drain_timeout = "1s"`,
 		// What an image has is below a directory of the instance's.
-		edits: [][2]string{{`"exec ./shop --port`, `"exec env SHOP_CONFIG=\"$PENSTOCK_SYSROOT/etc/shop.json\" ./shop --port`}},
+		edits:   [][2]string{{`"exec ./shop --port`, `"exec env SHOP_CONFIG=\"$PENSTOCK_SYSROOT/etc/shop.json\" ./shop --port`}},
 		environ: func(_ context.Context, role string) ([]string, error) { return c.EnvironAs(role), nil },
 		pass: func(_ context.Context, d time.Duration) error {
 			c.RunSchedules(time.Now().Add(d))
