@@ -5,11 +5,8 @@ package bootstrap
 
 import "strings"
 
-// UploaderOf and TemplateBucket are for tests of the package alone.
-var (
-	UploaderOf     = uploaderOf
-	TemplateBucket = templateBucket
-)
+// UploaderOf is for tests of the package alone.
+var UploaderOf = uploaderOf
 
 // Grow makes the template larger than a request takes.
 func (s *Stack) Grow() { s.template += "\n# " + strings.Repeat("x", maxBody) + "\n" }

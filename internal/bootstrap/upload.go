@@ -61,7 +61,7 @@ func (u bucketUploader) Upload(ctx context.Context, stack, text string) (string,
 	if err != nil {
 		return "", nil, cloud.Fault(ctx, op, err)
 	}
-	name := templateBucket(stack, aws.ToString(who.Account), region)
+	name := TemplateBucket(stack, aws.ToString(who.Account), region)
 	bucket, key := aws.String(name), aws.String(templateKey)
 	create := &s3.CreateBucketInput{Bucket: bucket}
 	if region != "us-east-1" {
@@ -97,8 +97,9 @@ func (u bucketUploader) Upload(ctx context.Context, stack, text string) (string,
 	return at.URI.JoinPath(templateKey).String(), remove, nil
 }
 
-// templateBucket names the bucket. A name of a stack is shortened to what a bucket's takes.
-func templateBucket(stack, account, region string) string {
+// TemplateBucket returns the name of the bucket that holds the template of a stack in an account
+// and region while a change set is made. A name of a stack is shortened to what a bucket's takes.
+func TemplateBucket(stack, account, region string) string {
 	rest := "-template-" + account + "-" + region
 	stack = strings.ToLower(stack)
 	if most := 63 - len(rest); len(stack) > most {

@@ -17,11 +17,12 @@ func (a *account) deleteStack(r *request) answer {
 	if id == nil { // there is none, or nothing of it
 		return a.server.forward(r)
 	}
-	resources := stackResource.FindAllStringSubmatch(string(of.body), -1)
+	resources, vpc := stackResource.FindAllStringSubmatch(string(of.body), -1), ""
 	for _, m := range resources {
 		if !strings.HasPrefix(m[2], "vpc-") {
 			continue
 		}
+		vpc = m[2]
 		if user := a.occupant(r, m[2]); user != "" {
 			failed := rollback{stack: string(id[1])}
 			failed.whole("DELETE_IN_PROGRESS", "User Initiated")
@@ -33,6 +34,11 @@ func (a *account) deleteStack(r *request) answer {
 			return xml(http.StatusOK, `<DeleteStackResponse xmlns="http://cloudformation.amazonaws.com/doc/2010-05-15/"/>`)
 		}
 	}
+	for _, m := range resources { // endpoints have routes
+		if strings.HasPrefix(m[2], "vpce-") {
+			a.query(r, "ec2", "DeleteVpcEndpoints", url.Values{"VpcEndpointId.1": {m[2]}})
+		}
+	}
 	for _, m := range resources { // routes and associations have the IDs of their tables, too
 		if strings.HasPrefix(m[2], "rtb-") {
 			a.query(r, "ec2", "DeleteRouteTable", url.Values{"RouteTableId": {m[2]}})
@@ -42,6 +48,15 @@ func (a *account) deleteStack(r *request) answer {
 	if got.status != http.StatusOK {
 		a.fault("moto can't delete stack %s: %s", id[1], got.body)
 		return got
+	}
+	for _, m := range resources { // that moto has left
+		switch {
+		case strings.HasPrefix(m[2], "igw-"):
+			a.query(r, "ec2", "DetachInternetGateway", url.Values{"InternetGatewayId": {m[2]}, "VpcId": {vpc}})
+			a.query(r, "ec2", "DeleteInternetGateway", url.Values{"InternetGatewayId": {m[2]}})
+		case strings.Contains(m[2], ":policy/"):
+			a.query(r, "iam", "DeletePolicy", url.Values{"PolicyArn": {m[2]}})
+		}
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
