@@ -4,12 +4,10 @@
 package acceptance_test
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -31,7 +29,8 @@ import (
 
 // account is where the route is taken: on AWS, or on the test cloud.
 type account struct {
-	id             string
+	id, alias      string     // the alias may be empty
+	caller         string     // the ARN of who asks
 	own            aws.Config // of its owner
 	region, second string     // images are published to the second
 	stack          string     // of the program alone
@@ -44,7 +43,8 @@ type account struct {
 	load           string // duration of each load
 	// extra is more of an environment with a load balancer.
 	extra string
-	edits [][2]string // of examples/aws, beside those of every account
+	edits [][2]string   // of examples/aws, beside those of every account
+	look  time.Duration // between two looks at what there is
 	// environ returns the variables by which programs work with a role of the stack.
 	environ func(ctx context.Context, role string) ([]string, error)
 	// pass lets at least a time pass.
@@ -69,7 +69,7 @@ func simulated(t *testing.T) *account {
 	}
 	return &account{
 		id: c.ID, own: c.Own(), region: cloudtest.Region, second: "us-east-1", stack: defaultStack,
-		instanceType: "t3.small", architecture: runtime.GOARCH, image: image, pause: "1s", load: "1s", extra: `, drain_timeout = "1s"`,
+		instanceType: "t3.small", architecture: runtime.GOARCH, image: image, pause: "1s", load: "1s", look: 500 * time.Millisecond, extra: `, drain_timeout = "1s"`,
 		// What an image has is below a directory of the instance's.
 		edits:   [][2]string{{`"exec ./shop --port`, `"exec env SHOP_CONFIG=\"$PENSTOCK_SYSROOT/etc/shop.json\" ./shop --port`}},
 		environ: func(_ context.Context, role string) ([]string, error) { return c.EnvironAs(role), nil },
@@ -78,58 +78,6 @@ func simulated(t *testing.T) *account {
 			return nil
 		},
 	}
-}
-
-// What steers the program on a real account.
-const (
-	acceptVariable = "PENSTOCK_ACCEPT"               // 1: use the account that the environment has credentials of
-	yesVariable    = "PENSTOCK_ACCEPT_YES"           // 1: don't ask
-	stackVariable  = "PENSTOCK_ACCEPT_STACK"         // the name of the stack
-	secondVariable = "PENSTOCK_ACCEPT_SECOND_REGION" // the region to publish to
-	reportVariable = "PENSTOCK_ACCEPT_REPORT"        // the file of the report
-
-	defaultStack = "penstock-acceptance"
-)
-
-// real returns the account that the environment has credentials of. It skips the test
-// unless somebody wants that.
-func real(t *testing.T) *account {
-	t.Helper()
-	if os.Getenv(acceptVariable) != "1" {
-		t.Skipf("set %s=1 to use an account of AWS, which costs money", acceptVariable)
-	}
-	c, err := cloud.Load(t.Context(), cloud.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if c.Emulated() {
-		t.Fatalf("%s is no AWS", aws.ToString(c.Config.BaseEndpoint))
-	}
-	a := &account{
-		id: c.Account, own: c.Config, region: c.Config.Region, stack: cmp.Or(os.Getenv(stackVariable), defaultStack),
-		second:       cmp.Or(os.Getenv(secondVariable), "us-east-1"),
-		instanceType: "t4g.small", architecture: "arm64", image: "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-arm64",
-		outside: true, pause: "30s", load: "20s",
-	}
-	if a.second == a.region && os.Getenv(secondVariable) == "" {
-		a.second = "us-west-2"
-	}
-	switch {
-	case !strings.HasPrefix(a.stack, defaultStack):
-		t.Fatalf("%s is %q, which must begin with %s: the program removes everything that is of this stack", stackVariable, a.stack, defaultStack)
-	case a.second == a.region:
-		t.Fatalf("%s is %s, which is that of the pipeline", secondVariable, a.second)
-	}
-	a.environ = a.assumed
-	a.pass = func(ctx context.Context, d time.Duration) error {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(d):
-			return nil
-		}
-	}
-	return a
 }
 
 // assumed returns the variables of somebody who has just assumed a role, for an hour. A

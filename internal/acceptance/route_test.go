@@ -25,27 +25,35 @@ func TestRouteOnAWS(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes a pipeline through all its stages; `make test` runs it")
 	}
-	a := simulated(t)
-	s := route(t.Context(), t, a)
+	s := newSite(t.Context(), t, simulated(t))
+	s.route()
 	wantShapes(t, s.records())
+	report(t, s)
+	if s.meter.instances < 2 || s.meter.balancers < 1 {
+		t.Errorf("the meter saw %s", &s.meter)
+	}
 }
 
 // TestOnAccount takes the route on an account of AWS's. It says first what that may cost,
 // and asks.
 func TestOnAccount(t *testing.T) {
-	a := real(t)
-	if err := allowed(t.Context(), a); err != nil {
+	a, agreed := real(t)
+	ctx, cancel := context.WithTimeoutCause(interruptible(t), limit, fmt.Errorf("the time is up, after %s", limit))
+	defer cancel()
+	if err := a.strange(ctx); err != nil {
 		t.Fatal(err)
 	}
-	where, err := address(t.Context())
+	if err := agreed.ask(ctx, proposal(a), ceiling()); err != nil {
+		t.Fatal(err)
+	}
+	where, err := address(ctx)
 	if err != nil {
 		t.Fatalf("find the address of this machine, which alone may reach the instances: %v", err)
 	}
 	a.flags = []string{"--public-instances", "--clients", where + "/32", "--test-clients", where + "/32"}
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
-	defer cancel()
-	s := route(ctx, t, a)
-	report(t, s)
+	s := newSite(ctx, t, a)
+	defer report(t, s)
+	s.route()
 }
 
 // ttl is the time to live of the self-service environment.
@@ -62,6 +70,7 @@ func config(t *testing.T, a *account) string {
 	config := string(text)
 	for _, edit := range append(a.edits, [][2]string{
 		{`= "penstock"  # that`, `= "` + a.stack + `"  # that`},
+		{`{ team = "shop" }`, `{ team = "shop", ` + mark + ` = "` + a.region + `" }`},
 		{`instance_type    = "t4g.small"`, `instance_type    = "` + a.instanceType + `"`},
 		{`{ instances = 2, instance_type = "m7g.large" }`, `{ instances = 1, instance_type = "` + a.instanceType + `" }`},
 		{`"/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-arm64"`, `"` + a.image + `"`},
@@ -89,25 +98,17 @@ func config(t *testing.T, a *account) string {
 
 // route goes from an empty account to production and back, and leaves it empty, also when
 // it fails.
-func route(ctx context.Context, t *testing.T, a *account) *site {
+func (s *site) route() {
+	t, a := s.t, s.account
 	t.Helper()
-	s := newSite(ctx, t, a, config(t, a))
 	// What a run before has left would be in the way.
 	s.step("sweep what was left", func() { t.Logf("removed: %v", s.sweep()) })
-	t.Cleanup(func() { // with another context, as that of the test has ended
-		left, err := sweep(context.WithoutCancel(ctx), a)
-		if err != nil {
-			t.Errorf("%v\nremove what is left with `make acceptance-aws-sweep`", err)
-		}
-		if len(left) > 0 {
-			t.Logf("removed at the end: %v", left)
-		}
-	})
-	s.step("bootstrap", func() {
-		args := append([]string{"bootstrap", "--region", a.region, "--stack", a.stack, "--yes"}, a.flags...)
-		s.penstock(cloudtest.Owner, args...)
-		s.run(cloudtest.Owner, s.dir, terraform, "init", "-no-color", "-input=false")
-	})
+	t.Cleanup(s.sweepAtEnd)
+	ctx, stop := context.WithCancelCause(s.ctx)
+	defer stop(nil)
+	s.ctx = ctx
+	go s.watch(ctx, stop)
+	s.step("bootstrap", s.bootstrap)
 	s.step("bake, build, acceptance, capacity", s.apply)
 	s.step("check the copy in "+a.second, s.wantCopy)
 	first := s.toProduction("first")
@@ -137,7 +138,14 @@ func route(ctx context.Context, t *testing.T, a *account) *site {
 			}
 		}
 	})
-	return s
+}
+
+// bootstrap makes the stack, with the mark.
+func (s *site) bootstrap() {
+	s.t.Helper()
+	args := []string{"bootstrap", "--region", s.region, "--stack", s.stack, "--tags", mark + "=" + s.region, "--yes"}
+	s.penstock(cloudtest.Owner, append(args, s.flags...)...)
+	s.run(cloudtest.Owner, s.dir, terraform, "init", "-no-color", "-input=false")
 }
 
 func (s *site) sweep() []string {
@@ -145,6 +153,18 @@ func (s *site) sweep() []string {
 	removed, err := sweep(s.ctx, s.account)
 	s.must(err)
 	return removed
+}
+
+// sweepAtEnd removes what is left of a route that failed. The time of the test has ended then.
+func (s *site) sweepAtEnd() {
+	s.t.Helper()
+	removed, err := sweep(context.WithoutCancel(s.ctx), s.account)
+	if err != nil {
+		s.t.Errorf("%v\nremove what is left with `make acceptance-aws-sweep`", err)
+	}
+	if len(removed) > 0 {
+		s.t.Logf("removed at the end: %v", removed)
+	}
 }
 
 // change commits a change of the shop.
@@ -219,9 +239,9 @@ func (s *site) wantCopy() {
 	}
 }
 
-// selfService launches an environment as a launcher, from a configuration that has nothing
-// else, and lets its time go by: AWS ends it.
-func (s *site) selfService(build string) {
+// launch launches an environment as a launcher, from a configuration that has nothing else. It
+// returns what runs Terraform there.
+func (s *site) launch(build string) (launcher func(args ...string) string) {
 	s.t.Helper()
 	dir := filepath.Join(s.root, "bob")
 	s.must(os.Mkdir(dir, 0o755))
@@ -232,7 +252,13 @@ terraform {
   }
 }
 provider "penstock" {
-  aws = { region = %q, stack = %q, instance_type = %q, public_endpoints = %t }
+  aws = {
+    region           = %q
+    stack            = %q
+    instance_type    = %q
+    public_endpoints = %t
+    default_tags     = { %s = %q }
+  }
 }
 resource "penstock_self_service_env" "bob" {
   pipeline = "shop"
@@ -241,16 +267,22 @@ resource "penstock_self_service_env" "bob" {
   ttl      = "%s"
 }
 output "bob" { value = penstock_self_service_env.bob.endpoint }
-`, s.region, s.stack, s.instanceType, s.outside, build, ttl))
-	launcher := func(args ...string) string {
+`, s.region, s.stack, s.instanceType, s.outside, mark, s.region, build, ttl))
+	launcher = func(args ...string) string {
 		s.t.Helper()
-		return s.run(cloudtest.Launcher, dir, terraform, append(args, "-no-color", "-input=false")...)
+		return s.run(cloudtest.Launcher, dir, terraform, args...)
 	}
-	s.step("a self-service environment", func() {
-		launcher("init")
-		launcher("apply", "-auto-approve")
-		s.wantVersion(strings.TrimSpace(s.run(cloudtest.Launcher, dir, terraform, "output", "-raw", "bob")), build)
-	})
+	launcher("init", "-no-color", "-input=false")
+	launcher("apply", "-auto-approve", "-no-color", "-input=false")
+	s.wantVersion(strings.TrimSpace(launcher("output", "-raw", "bob")), build)
+	return launcher
+}
+
+// selfService launches an environment, and lets its time go by: AWS ends it.
+func (s *site) selfService(build string) {
+	s.t.Helper()
+	var launcher func(args ...string) string
+	s.step("a self-service environment", func() { launcher = s.launch(build) })
 	s.step("its time to live", func() {
 		if n := s.personal(); n != 1 {
 			s.t.Errorf("the environment has %d instances, want one", n)
@@ -261,7 +293,7 @@ output "bob" { value = penstock_self_service_env.bob.endpoint }
 			n := s.personal()
 			return poll.Probe{Done: n == 0, State: fmt.Sprintf("%d running", n)}, nil
 		}))
-		launcher("destroy", "-auto-approve")
+		launcher("destroy", "-auto-approve", "-no-color", "-input=false")
 	})
 }
 

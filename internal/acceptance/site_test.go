@@ -7,12 +7,14 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -28,14 +30,15 @@ import (
 // site is a git repository of the service, a Terraform root module for it, and an account.
 type site struct {
 	*account
-	t    *testing.T
-	ctx  context.Context // until when all must be done
-	root string          // holds everything
-	repo string
-	dir  string // of Terraform
-	log  string // of requests to AWS
-	env  []string
-	took []stepTime
+	t     *testing.T
+	ctx   context.Context // until when all must be done
+	root  string          // holds everything
+	repo  string
+	dir   string // of Terraform
+	log   string // of requests to AWS
+	env   []string
+	took  []stepTime
+	meter meter
 }
 
 // stepTime is how long a step of the route took.
@@ -45,7 +48,7 @@ type stepTime struct {
 }
 
 // newSite makes a site of the quickstart's shop, with a first commit.
-func newSite(ctx context.Context, t *testing.T, a *account, config string) *site {
+func newSite(ctx context.Context, t *testing.T, a *account) *site {
 	t.Helper()
 	root, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
@@ -65,7 +68,7 @@ func newSite(ctx context.Context, t *testing.T, a *account, config string) *site
 		"GIT_AUTHOR_NAME=Ada", "GIT_AUTHOR_EMAIL=ada@example.com", "GIT_COMMITTER_NAME=Ada", "GIT_COMMITTER_EMAIL=ada@example.com",
 		"GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=commit.gpgsign", "GIT_CONFIG_VALUE_0=false",
 	}
-	s.write(filepath.Join(s.dir, "main.tf"), config)
+	s.write(filepath.Join(s.dir, "main.tf"), config(t, a))
 	s.run(cloudtest.Owner, s.repo, "git", "init", "-q", "-b", "main")
 	s.commit("A shop")
 	return s
@@ -110,10 +113,12 @@ func (s *site) commit(message string) {
 // step does a step of the route, and remembers how long it took.
 func (s *site) step(name string, do func()) {
 	s.t.Helper()
-	began := time.Now()
+	began, n := time.Now(), len(s.took)
 	s.t.Logf("%s: begins", name)
+	defer func() { // also when it fails
+		s.took = slices.Insert(s.took, n, stepTime{name, time.Since(began)})
+	}()
 	do()
-	s.took = append(s.took, stepTime{name, time.Since(began)})
 	s.t.Logf("%s: took %s", name, time.Since(began).Round(time.Second))
 }
 
@@ -121,7 +126,15 @@ func (s *site) step(name string, do func()) {
 func (s *site) try(role, dir, name string, args ...string) (string, error) {
 	s.t.Helper()
 	cmd := exec.CommandContext(s.ctx, name, args...)
-	cmd.Dir, cmd.Env, cmd.WaitDelay = dir, append(without(os.Environ(), role), s.env...), 30*time.Second
+	cmd.Dir, cmd.Env = dir, append(without(os.Environ(), role), s.env...)
+	// Terraform ends in good order at an interrupt: not at a second one, after the terminal's.
+	cmd.WaitDelay = 2 * time.Minute
+	cmd.Cancel = func() error {
+		if errors.Is(context.Cause(s.ctx), errInterrupted) {
+			return nil
+		}
+		return cmd.Process.Signal(os.Interrupt)
+	}
 	if name != "git" {
 		env, err := s.environ(s.ctx, role)
 		s.must(err)
@@ -134,16 +147,27 @@ func (s *site) try(role, dir, name string, args ...string) (string, error) {
 func (s *site) run(role, dir, name string, args ...string) string {
 	s.t.Helper()
 	out, err := s.try(role, dir, name, args...)
+	if s.ctx.Err() != nil {
+		s.t.Fatalf("%v\n%s", context.Cause(s.ctx), out)
+	}
 	if err != nil {
 		s.t.Fatalf("%s %s: %v\n%s", filepath.Base(name), strings.Join(args, " "), err, out)
 	}
 	return out
 }
 
-// apply applies the configuration, as a deployer.
+// moved is how long a resource took, as Terraform says.
+var moved = regexp.MustCompile(`(?m)^(\S+): (?:Creation|Modifications|Destruction) complete after (\S+)`)
+
+// apply applies the configuration, as a deployer, and takes down how long each resource took.
 func (s *site) apply() {
 	s.t.Helper()
-	s.run(cloudtest.Deployer, s.dir, terraform, "apply", "-auto-approve", "-no-color", "-input=false")
+	out := s.run(cloudtest.Deployer, s.dir, terraform, "apply", "-auto-approve", "-no-color", "-input=false")
+	for _, m := range moved.FindAllStringSubmatch(out, -1) {
+		if d, err := time.ParseDuration(m[2]); err == nil {
+			s.took = append(s.took, stepTime{"  " + m[1], d})
+		}
+	}
 }
 
 func (s *site) penstock(role string, args ...string) string {
