@@ -1,0 +1,164 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"time"
+)
+
+// Module names the Terraform module that makes the infrastructure of a pipeline's
+// environments: the same module for each of them, at the build's own revision. Exactly one of
+// Directory and Source is set.
+type Module struct {
+	Directory string                     `json:"directory,omitempty"` // of the source, slash-separated: it rides with the build
+	Source    string                     `json:"source,omitempty"`    // any address that a module block of Terraform takes
+	Version   string                     `json:"version,omitempty"`   // constraint, for a Source that is in a registry
+	Variables map[string]json.RawMessage `json:"variables,omitempty"` // values in JSON, for all environments
+	// SecretsVersion grows with each change of the write-only variables.
+	SecretsVersion int64         `json:"secrets_version,omitempty"`
+	Program        string        `json:"terraform,omitempty"` // path or name of Terraform or OpenTofu; empty: the one that is found
+	Timeout        time.Duration `json:"timeout,omitempty"`   // of one apply; 0 means DefaultModuleTimeout
+	Stateful       []string      `json:"stateful,omitempty"`  // patterns of resource types or addresses that keep data, besides the known ones
+}
+
+// DefaultModuleTimeout bounds one apply of a module that sets no time-out of its own. A
+// replicated database takes most of an hour to come up; nothing that is common takes two.
+const DefaultModuleTimeout = 2 * time.Hour
+
+// ModuleFacts are what a module may know of the environment that it makes: the fields of its
+// variable "penstock". A module declares those that it uses.
+type ModuleFacts struct {
+	Pipeline     string          `json:"pipeline"`
+	Stage        string          `json:"stage"`       // empty for a person's environment
+	Environment  string          `json:"environment"` // ID: unique, the same for the environment's life
+	Name         string          `json:"name"`        // the stage's name, or the person's choice
+	Build        string          `json:"build"`
+	Commit       string          `json:"commit"`
+	ImageID      string          `json:"image_id"`
+	Artifact     *ModuleArtifact `json:"artifact"`
+	Instances    int             `json:"instances"`
+	InstanceType string          `json:"instance_type"`
+	Port         int             `json:"port"`       // of the service; 0 if the platform chooses it
+	Lasting      bool            `json:"lasting"`    // it serves until another build replaces this one
+	ExpiresAt    string          `json:"expires_at"` // RFC 3339; empty: never
+	From         json.RawMessage `json:"from"`       // the output "data" of the environment whose data this one gets; null for none
+}
+
+// ModuleArtifact says where a module finds the artifact of the build.
+type ModuleArtifact struct {
+	URL    string `json:"url"`    // file:// or s3://
+	Digest string `json:"digest"` // "sha256:" + hex
+	Name   string `json:"name"`   // base name of the file
+}
+
+// PackRequest asks for the package of a module.
+type PackRequest struct {
+	Module   Module
+	Checkout string // directory of the work tree in which the module's Directory is; empty for a Source
+	Within   string // the source's own directory in the checkout, slash-separated; empty for its root
+	Out      string // the file to write
+	Log      io.Writer
+}
+
+// ModuleRequest asks for the infrastructure of one environment.
+type ModuleRequest struct {
+	Environment string // ID: it has one state
+	Package     string // file on this machine that Pack wrote
+	Program     string // as in Module
+	Variables   map[string]json.RawMessage
+	Secrets     map[string]Secret // write-only variables: values in JSON
+	Facts       ModuleFacts
+	Stateful    []string // as in Module
+	// AllowDestroy accepts that resources that keep data are destroyed or replaced.
+	AllowDestroy bool
+	Timeout      time.Duration // 0 means DefaultModuleTimeout
+	Log          io.Writer
+}
+
+// ModuleOutputs are the outputs of an applied module.
+type ModuleOutputs struct {
+	Env       map[string]string          // variables of the service and of steps
+	SecretEnv Secrets                    // those of them that are sensitive
+	Endpoint  string                     // URL; not empty: the module is the environment, without instances of Penstock's
+	Instance  ModuleInstance             // what the instances of the environment join
+	Data      json.RawMessage            // for the environments that get this one's data; nil for none
+	Others    map[string]json.RawMessage // the rest, except for the sensitive ones
+}
+
+// ModuleInstance is what the instances of an environment join, on platforms that have such
+// things.
+type ModuleInstance struct {
+	SecurityGroups []string `json:"security_group_ids,omitempty"`
+	Profile        string   `json:"instance_profile,omitempty"`
+	Subnets        []string `json:"subnet_ids,omitempty"`
+	TargetGroups   []string `json:"target_group_arns,omitempty"`
+}
+
+// ModulePlan is what an apply of a module would do.
+type ModulePlan struct {
+	Changes []ModuleChange `json:"changes,omitempty"` // by address
+	Drift   []ModuleChange `json:"drift,omitempty"`   // what somebody else changed since the last apply
+}
+
+// ModuleChange is the change of one resource of a module.
+type ModuleChange struct {
+	Address  string       `json:"address"`
+	Type     string       `json:"type"`
+	Action   ModuleAction `json:"action"`
+	Stateful bool         `json:"stateful,omitempty"` // it keeps data that Action loses
+	Reason   string       `json:"reason,omitempty"`   // of a replacement: the arguments that force it
+}
+
+// ModuleAction is what happens to a resource.
+type ModuleAction string
+
+// The actions.
+const (
+	ModuleCreate  ModuleAction = "create"
+	ModuleUpdate  ModuleAction = "update"
+	ModuleReplace ModuleAction = "replace"
+	ModuleDestroy ModuleAction = "destroy"
+	ModuleRead    ModuleAction = "read"
+)
+
+// Modules makes the infrastructure of environments with Terraform. It keeps the state of each
+// environment's module, with the package and the inputs of what was applied last and of what
+// serves, so that each can be applied again and destroyed without anything else: they may
+// have secrets, and are kept as states are. All methods may be called again after a crash or
+// a lost answer, and then complete what was begun. Errors carry a Code, and name the module's
+// resource if one failed.
+type Modules interface {
+	// Under returns the modules for changes under leases. Once a higher token of one of the
+	// keys has been shown for an environment, a change is refused with CodeLeaseLost, and the
+	// lock of its state belongs to whoever showed that token.
+	Under(by ...Fence) Modules
+	// Check refuses a module that can't be applied here: CodeInvalid, with the argument and
+	// its value.
+	Check(m Module) error
+	// Pack checks a module, as far as that needs no values, and writes its package: its files,
+	// those of the modules that it refers to, and the versions of its providers. The same
+	// files give the same package.
+	Pack(ctx context.Context, r PackRequest) error
+	// Plan returns what Apply would do, and changes nothing.
+	Plan(ctx context.Context, r ModuleRequest) (ModulePlan, error)
+	// Apply makes the environment's infrastructure what the package and the inputs say. If it
+	// fails or is cancelled, what was made stays known to Revert and Destroy.
+	Apply(ctx context.Context, r ModuleRequest) (ModuleOutputs, error)
+	// Keep records that what was applied last serves.
+	Keep(ctx context.Context, environment string) error
+	// Revert applies again what serves, with its own package and inputs. If nothing serves, it
+	// destroys what there is.
+	Revert(ctx context.Context, environment string, log io.Writer) error
+	// Outputs returns the outputs of the last apply; CodeNotFound without one.
+	Outputs(ctx context.Context, environment string) (ModuleOutputs, error)
+	// Drift compares what was applied last with what exists, and changes nothing.
+	Drift(ctx context.Context, environment string, log io.Writer) (ModulePlan, error)
+	// Destroy destroys the environment's infrastructure, and then forgets it.
+	Destroy(ctx context.Context, environment string, log io.Writer) error
+	// Environments lists the environments that have a state, sorted.
+	Environments(ctx context.Context) ([]string, error)
+}
