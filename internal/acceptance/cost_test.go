@@ -51,9 +51,27 @@ func ceiling() float64 {
 	return dearest * (price(mostInstances*limit.Hours(), mostBalancers*limit.Hours()) + priceRest)
 }
 
-// proposal says what the route does to an account.
-func proposal(a *account) string {
-	return fmt.Sprintf("%sTime:      %s at most; then everything is removed\nCosts:     US$ %.2f at most, at approximate list prices of November 2026\n", a.describe(), limit, ceiling())
+// proposal says what the route does to an account, in which there is something of a run before.
+func proposal(a *account, before []string) string {
+	text := fmt.Sprintf("%sTime:      %s at most; then everything is removed\nCosts:     US$ %.2f at most, at approximate list prices of November 2026\n", a.describe(), limit, ceiling())
+	if len(before) > 0 {
+		text += "Before, it removes what a run has left, or is using now:\n  " + strings.Join(before, "\n  ") + "\n"
+	}
+	return text
+}
+
+// TestProposal: who is asked sees which account it is, what is done there, and what it costs.
+func TestProposal(t *testing.T) {
+	a := &account{id: "123456789012", alias: "acme", caller: "arn:aws:iam::123456789012:user/ada", stack: defaultStack, region: "eu-west-1", second: "us-east-1"}
+	got := proposal(a, []string{"instance i-1"})
+	for _, want := range []string{"123456789012 (acme)", a.caller, a.stack, a.region, a.second, "4h", fmt.Sprintf("US$ %.2f at most", ceiling()), "November 2026", "instance i-1"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the question lacks %q:\n%s", want, got)
+		}
+	}
+	if strings.Contains(proposal(a, nil), "Before") {
+		t.Error("the question speaks of a run before, and there was none")
+	}
 }
 
 // TestGuideNamesTheCosts: what the guide says it costs is what somebody is asked for.

@@ -6,6 +6,6 @@
 // answers differ from those of the test cloud. The same program passes on the test cloud,
 // so that it is known to work.
 //
-//	PENSTOCK_ACCEPT=1 AWS_REGION=eu-west-1 go test ./internal/acceptance -run TestOnAccount -v -timeout 5h
-//	PENSTOCK_ACCEPT=1 AWS_REGION=eu-west-1 go test ./internal/acceptance -run TestSweepAccount -v
+//	PENSTOCK_ACCEPT=1 AWS_REGION=eu-west-1 make acceptance-aws
+//	PENSTOCK_ACCEPT=1 AWS_REGION=eu-west-1 make acceptance-aws-sweep
 package acceptance_test

@@ -40,10 +40,11 @@ func TestOnAccount(t *testing.T) {
 	a, agreed := real(t)
 	ctx, cancel := context.WithTimeoutCause(interruptible(t), limit, fmt.Errorf("the time is up, after %s", limit))
 	defer cancel()
-	if err := a.strange(ctx); err != nil {
+	before, err := left(ctx, a)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := agreed.ask(ctx, proposal(a), ceiling()); err != nil {
+	if err := agreed.ask(ctx, proposal(a, before), ceiling()); err != nil {
 		t.Fatal(err)
 	}
 	where, err := address(ctx)
