@@ -114,9 +114,9 @@ func (a *account) describe() string {
 		a.id, cmp.Or(a.alias, "no alias, or none that can be read"), a.caller, a.stack, a.region, a.second)
 }
 
-// real returns the account that the environment has credentials of, and what somebody agreed
+// realAccount returns the account that the environment has credentials of, and what somebody agreed
 // to. What is missing is an error, unless no target of make has asked for an account.
-func real(t *testing.T) (*account, consent) {
+func realAccount(t *testing.T) (*account, consent) {
 	t.Helper()
 	if !*onAccount {
 		t.Skip("`make acceptance-aws` runs this on an account of AWS's")

@@ -317,7 +317,7 @@ func (s *site) stored(cfg aws.Config, add func(string, *string)) {
 	for _, k := range keys.Keys {
 		d, err := kms.NewFromConfig(cfg).DescribeKey(s.ctx, &kms.DescribeKeyInput{KeyId: k.KeyId})
 		s.must(err)
-		if !strings.HasPrefix(aws.ToString(d.KeyMetadata.Description), "Default key that protects my") { // AWS's own
+		if !strings.Contains(aws.ToString(d.KeyMetadata.Description), "key that protects my") { // AWS's own
 			add("key", k.KeyId)
 		}
 	}

@@ -37,7 +37,7 @@ func TestRouteOnAWS(t *testing.T) {
 // TestOnAccount takes the route on an account of AWS's. It says first what that may cost,
 // and asks.
 func TestOnAccount(t *testing.T) {
-	a, agreed := real(t)
+	a, agreed := realAccount(t)
 	ctx, cancel := context.WithTimeoutCause(interruptible(t), limit, fmt.Errorf("the time is up, after %s", limit))
 	defer cancel()
 	before, err := left(ctx, a)

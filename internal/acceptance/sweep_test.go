@@ -189,7 +189,7 @@ func (a *account) proposed(ctx context.Context, s *cfn.Stack) (tags []cfn.Tag, e
 // TestSweepAccount removes what a run on an account of AWS's has left, as after a crash. It
 // says first what that is, and asks.
 func TestSweepAccount(t *testing.T) {
-	a, agreed := real(t)
+	a, agreed := realAccount(t)
 	ctx := interruptible(t)
 	all, err := left(ctx, a)
 	if err != nil {
