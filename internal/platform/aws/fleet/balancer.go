@@ -99,7 +99,7 @@ type balancers struct {
 	stack  *stack.Stack
 	client *elb.Client
 	ec2    *ec2.Client
-	lookup func(ctx context.Context, host string) ([]string, error) // addresses of a name
+	lookup lookup
 }
 
 // find finds an environment's load balancer, or the listener that it has rules of; nil for

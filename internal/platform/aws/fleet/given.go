@@ -213,7 +213,7 @@ func (b listeners) candidate(ctx context.Context, lb *balancer, r pipeline.Fleet
 	at := lb.liveAt
 	if at.certificate != "" { // which is for the name
 		at.name = named(r.Rule, r.DNS)
-		if at.name != "" && !b.leads(ctx, at.name, lb.dns) {
+		if at.name != "" && !leads(ctx, b.lookup, at.name, lb.dns) {
 			stack.Logf(r.Log, "the name %s does not lead to load balancer %s from here: steps that ask the endpoint would reach something else, and get the load balancer's own name", at.name, lb.dns)
 			at.name = ""
 		}
