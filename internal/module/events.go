@@ -22,20 +22,20 @@ type event struct {
 	Level      string      `json:"@level"`
 	Diagnostic *diagnostic `json:"diagnostic"`
 	Hook       struct {
-		Resource    resource `json:"resource"`
-		Action      string   `json:"action"`
-		Seconds     float64  `json:"elapsed_seconds"`
-		Provisioner string   `json:"provisioner"`
-		Output      string   `json:"output"`
+		Resource    subject `json:"resource"`
+		Action      string  `json:"action"`
+		Seconds     float64 `json:"elapsed_seconds"`
+		Provisioner string  `json:"provisioner"`
+		Output      string  `json:"output"`
 	} `json:"hook"`
 	Change *struct {
-		Resource resource `json:"resource"`
-		Action   string   `json:"action"`
-		Reason   string   `json:"reason"`
+		Resource subject `json:"resource"`
+		Action   string  `json:"action"`
+		Reason   string  `json:"reason"`
 	} `json:"change"`
 }
 
-type resource struct {
+type subject struct {
 	Address string `json:"addr"`
 	Type    string `json:"resource_type"`
 }

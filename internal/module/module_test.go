@@ -16,9 +16,26 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 )
 
-func TestMain(m *testing.M) { os.Exit(cloudtest.Main(m)) }
+func TestMain(m *testing.M) {
+	serveCloud()
+	process.Guard()
+	if file := os.Getenv(playVariable); file != "" {
+		play(file)
+	}
+	dir, err := os.MkdirTemp("", "module-")
+	if err == nil {
+		err = installCloud(dir)
+	}
+	if err != nil {
+		panic(err)
+	}
+	code := cloudtest.Main(m)
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
 
 // world is a machine with modules.
 type world struct {
