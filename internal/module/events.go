@@ -95,6 +95,7 @@ type follower struct {
 
 	mu      sync.Mutex
 	errors  []diagnostic
+	broken  []string // addresses of the resources that failed
 	changes []pipeline.ModuleChange
 	drift   []pipeline.ModuleChange
 	running map[string]started // by address
@@ -159,6 +160,7 @@ func (f *follower) take(e event) {
 		}
 	case "apply_errored":
 		delete(f.running, address)
+		f.broken = append(f.broken, address)
 		f.say("%s: failed after %s", address, took)
 	case "provision_progress":
 		f.say("%s (%s): %s", address, e.Hook.Provisioner, strings.TrimRight(e.Hook.Output, "\n"))
@@ -220,7 +222,11 @@ func (f *follower) failed(op string, err error, said string) error {
 	if len(f.errors) == 0 {
 		return pipeline.Errorf(pipeline.CodeFailed, op, "%w%s", err, tail(said))
 	}
-	text := f.errors[0].text(f.shown)
+	first := f.errors[0]
+	if first.Address == "" { // of a destruction, Terraform does not say which
+		first.Address = strings.Join(sorted(f.broken), ", ")
+	}
+	text := first.text(f.shown)
 	if n := len(f.errors) - 1; n > 0 {
 		text += fmt.Sprintf("\nand %d more, which the log has", n)
 	}

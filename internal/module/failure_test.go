@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 )
 
 // playVariable makes the test binary play a Penstock that applies a module, and is killed.
@@ -99,4 +100,77 @@ func kills() int {
 		_, _ = fmt.Sscan(text, &n)
 	}
 	return n
+}
+
+// children returns the processes that a process started.
+func children(pid int) (all []int) {
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, name := range stats {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			continue
+		}
+		fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+		if len(fields) > 1 && fields[1] == fmt.Sprint(pid) {
+			var child int
+			_, _ = fmt.Sscan(filepath.Base(filepath.Dir(name)), &child)
+			all = append(all, child)
+		}
+	}
+	return all
+}
+
+// Whoever of them is killed, Penstock, the guard, Terraform, or all at once: what was made is
+// known, and no process stays.
+func TestKillAny(t *testing.T) {
+	t.Parallel()
+	for name, killed := range map[string][]bool{ // Penstock, guard, Terraform
+		"penstock": {true, false, false}, "guard": {false, true, false}, "terraform": {false, false, true},
+		"penstock and guard": {true, true, false}, "all": {true, true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			pkg := w.module(databases)
+			dir, variables := w.cloud("a", "b")
+			w.behave(dir, "slow-a", "300ms")
+			w.behave(dir, "slow-b", "2s")
+			cmd := w.elsewhere(pkg, variables)
+			var family []int
+			w.shortly("creation", func() bool {
+				family = []int{cmd.Process.Pid}
+				for range 3 { // guard, Terraform, provider
+					below := children(family[len(family)-1])
+					if len(below) != 1 {
+						return false
+					}
+					family = append(family, below[0])
+				}
+				state, _, _, err := find(t.Context(), w.store, "e-1")
+				s, _ := readState(state.State)
+				return err == nil && len(s.resources()) > 0
+			})
+			provider, _ := process.Identify(family[3])
+			for i, kill := range killed {
+				if kill {
+					process, err := os.FindProcess(family[i])
+					w.ok(err)
+					w.ok(process.Kill())
+				}
+			}
+			_ = cmd.Wait()
+			r := w.request(pkg)
+			r.Variables = variables
+			w.ok(os.Remove(filepath.Join(dir, "slow-b")))
+			_, err := w.Apply(t.Context(), r)
+			w.ok(err)
+			w.has(dir, "a", "b")
+			if name != "all" { // nobody is left to end it
+				w.shortly("end of the provider", func() bool { return !provider.Alive() })
+			}
+			w.ok(provider.Kill())
+			w.ok(w.Destroy(t.Context(), "e-1", &w.log))
+			w.has(dir)
+		})
+	}
 }

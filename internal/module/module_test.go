@@ -8,7 +8,9 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -43,7 +45,39 @@ type world struct {
 	dir   string
 	store Store
 	*Modules
-	log bytes.Buffer
+	log logged
+}
+
+// logged is a log that is read while others write it.
+type logged struct {
+	mu sync.Mutex
+	bytes.Buffer
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.Buffer.Write(p)
+}
+
+func (w *world) said() string {
+	w.log.mu.Lock()
+	defer w.log.mu.Unlock()
+	return w.log.String()
+}
+
+// endsDaemon ends the process that a file names, which must run.
+func (w *world) endsDaemon(file string) {
+	w.Helper()
+	text, err := os.ReadFile(file)
+	w.ok(err)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	w.ok(err)
+	daemon, ok := process.Identify(pid)
+	if !ok {
+		w.Error("what the module started has ended with Terraform")
+	}
+	w.ok(daemon.Kill())
 }
 
 func newWorld(t *testing.T) *world {

@@ -37,6 +37,8 @@ type Config struct {
 	LockWait time.Duration
 	// SaveEvery is how often a state is looked at while it may change; 0 means a second.
 	SaveEvery time.Duration
+	// SaveWait bounds the attempts to store the last state of a change; 0 means a minute.
+	SaveWait time.Duration
 }
 
 // DefaultGrace is what a cancelled Terraform has to end what is under way. Most providers
@@ -75,6 +77,9 @@ func New(c Config) *Modules {
 	}
 	if c.SaveEvery == 0 {
 		c.SaveEvery = time.Second
+	}
+	if c.SaveWait == 0 {
+		c.SaveWait = time.Minute
 	}
 	if abs, err := filepath.Abs(c.Dir); err == nil {
 		c.Dir = abs

@@ -235,7 +235,6 @@ func (t *terraform) change(ctx context.Context, op string, args ...string) error
 	err = t.m.start(ctx, command{program: t.program.path, args: args, dir: t.dir, stdout: out, stderr: errs, gentle: true, lock: t.w.lock})
 	close(done)
 	<-read
-	_ = errors.Join(removeFile(t.w.path("plan")), removeFile(t.w.inputs()), removeFile(t.w.ephemeral()))
 	switch {
 	case err == nil:
 		return nil

@@ -92,7 +92,13 @@ func isAt(file *os.File, name string) bool {
 	return err == nil && os.SameFile(open, named)
 }
 
-func (w *workdir) close() { _ = w.lock.Close() }
+// close gives the directory up, without what has secrets and is not needed any more.
+func (w *workdir) close() {
+	for _, name := range []string{w.path("plan"), w.inputs(), w.ephemeral()} {
+		_ = os.Remove(name)
+	}
+	_ = w.lock.Close()
+}
 
 // erase removes the directory, the lock last: whoever waits for it sees that it is gone.
 func (w *workdir) erase() error {
