@@ -4,6 +4,7 @@
 package module
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -75,7 +76,7 @@ func (*cloudProvider) Metadata(_ context.Context, _ provider.MetadataRequest, r 
 }
 
 func (*cloudProvider) Schema(_ context.Context, _ provider.SchemaRequest, r *provider.SchemaResponse) {
-	r.Schema = providerschema.Schema{Attributes: map[string]providerschema.Attribute{"dir": providerschema.StringAttribute{Required: true}}}
+	r.Schema = providerschema.Schema{Attributes: map[string]providerschema.Attribute{"dir": providerschema.StringAttribute{Optional: true}}}
 }
 
 func (*cloudProvider) Configure(ctx context.Context, q provider.ConfigureRequest, r *provider.ConfigureResponse) {
@@ -83,7 +84,7 @@ func (*cloudProvider) Configure(ctx context.Context, q provider.ConfigureRequest
 		Dir types.String `tfsdk:"dir"`
 	}
 	r.Diagnostics.Append(q.Config.Get(ctx, &c)...)
-	r.ResourceData = c.Dir.ValueString()
+	r.ResourceData = cmp.Or(c.Dir.ValueString(), os.Getenv("CLOUD_DIR"))
 }
 
 func (*cloudProvider) DataSources(context.Context) []func() datasource.DataSource { return nil }

@@ -84,6 +84,15 @@ func (d diagnostic) text(shown string) string {
 	return b.String()
 }
 
+// hint adds to an error what the user of a module can do about it, where Terraform does not
+// know that.
+func (d diagnostic) hint(err *pipeline.Error) error {
+	if strings.Contains(d.Detail, "no file exists at") {
+		err.Hint = "A module is applied from its package, which has the files of its directory and of the local modules that it refers to. Move what it reads there, or hand it the text in a variable."
+	}
+	return err
+}
+
 // follower reads the events of one command of Terraform: it writes readable lines to the log,
 // and keeps what the command's result is made of.
 type follower struct {
@@ -230,5 +239,5 @@ func (f *follower) failed(op string, err error, said string) error {
 	if n := len(f.errors) - 1; n > 0 {
 		text += fmt.Sprintf("\nand %d more, which the log has", n)
 	}
-	return pipeline.Errorf(pipeline.CodeFailed, op, "%s", text)
+	return first.hint(pipeline.Errorf(pipeline.CodeFailed, op, "%s", text))
 }

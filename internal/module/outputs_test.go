@@ -28,7 +28,7 @@ func TestOutputs(t *testing.T) {
 	if len(o.Env) != 4 || o.Env["A"] != "text" || o.Env["B"] != "1.5" || o.Env["C"] != "true" || o.Env["LARGE"] != "12345678901234567890" {
 		t.Errorf("env: %v", o.Env)
 	}
-	if o.Endpoint != "https://shop.example.com/path" || o.Instance.SecurityGroups[0] != "sg-1" || o.Instance.Profile != "shop" || string(o.Data) != `{"snapshot": "s-1"}` {
+	if o.Endpoint != "https://shop.example.com/path" || o.Instance.SecurityGroups[0] != "sg-1" || o.Instance.Profile != "shop" || string(o.Data) != `{"snapshot":"s-1"}` {
 		t.Errorf("%+v", o)
 	}
 	if len(o.Others) != 1 || string(o.Others["queue"]) != `["a"]` {

@@ -152,7 +152,7 @@ func (k *packer) copyModule(checkout, directory string) error {
 			continue
 		}
 		to := below(common, dir)
-		if err := copyTree(filepath.Join(checkout, filepath.FromSlash(dir)), filepath.Join(k.w.tree(), filepath.FromSlash(to))); err != nil {
+		if err := copyTree(filepath.Join(checkout, filepath.FromSlash(dir)), dir, filepath.Join(k.w.tree(), filepath.FromSlash(to))); err != nil {
 			return err
 		}
 	}
@@ -215,8 +215,9 @@ func leftOut(name string) bool {
 		strings.HasSuffix(name, ".tfplan")
 }
 
-// copyTree copies what is in a directory, but for what is left out. Links stay links.
-func copyTree(from, to string) error {
+// copyTree copies what is in a directory, but for what is left out. Links stay links. shown is
+// what the directory is called.
+func copyTree(from, shown, to string) error {
 	return filepath.WalkDir(from, func(name string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -236,7 +237,14 @@ func copyTree(from, to string) error {
 			return os.MkdirAll(dest, 0o755)
 		case e.Type()&fs.ModeSymlink != 0:
 			target, err := os.Readlink(name)
-			return errors.Join(err, os.Symlink(target, dest))
+			if err != nil {
+				return err
+			}
+			if filepath.IsAbs(target) || !filepath.IsLocal(filepath.Join(filepath.Dir(rel), target)) {
+				return pipeline.Errorf(pipeline.CodeInvalid, opPack, "%q is a link to %q, which is outside of the module", path.Join(shown, filepath.ToSlash(rel)), target).
+					WithHint("Put the file itself there.")
+			}
+			return os.Symlink(target, dest)
 		}
 		return copyFile(name, dest)
 	})
@@ -339,10 +347,16 @@ func (k *packer) install(ctx context.Context) error {
 		return err
 	}
 	args := []string{"init", "-input=false", "-no-color", "-backend=false"}
-	if _, err := os.Stat(filepath.Join(k.dir(), lockName)); err == nil {
+	_, locked := os.Stat(filepath.Join(k.dir(), lockName))
+	if locked == nil {
 		args = append(args, "-lockfile=readonly")
 	}
-	return k.m.caching(ctx, func(string) error { return k.run(ctx, k.dir(), nil, args...) })
+	err = k.m.caching(ctx, func(string) error { return k.run(ctx, k.dir(), nil, args...) })
+	var e *pipeline.Error
+	if errors.As(err, &e) && locked == nil {
+		e.Hint = "The lock file that is committed with the module counts. If it does not fit any more, let Terraform initialise the module again, and commit what that changes."
+	}
+	return err
 }
 
 // validate reports the first error of the configuration.
@@ -358,7 +372,7 @@ func (k *packer) validate(ctx context.Context) error {
 	shown := k.name
 	for _, d := range said.Diagnostics {
 		if d.Severity == "error" {
-			return pipeline.Errorf(pipeline.CodeInvalid, opPack, "%s", d.text(shown))
+			return d.hint(pipeline.Errorf(pipeline.CodeInvalid, opPack, "%s", d.text(shown)))
 		}
 		k.log.Note("warning: %s", d.text(shown))
 	}

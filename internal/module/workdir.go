@@ -79,6 +79,7 @@ func (m *Modules) openWorkdir(ctx context.Context, environment string, log *runl
 		w.close()
 		return nil, err
 	}
+	endPlugins(w.dir)
 	return w, nil
 }
 
