@@ -36,6 +36,13 @@ func lockHolder(name string) int {
 	return int(asked.Pid)
 }
 
+// leadsSession reports whether a process was started in a session of its own, as Penstock
+// starts Terraform, and no shell does.
+func leadsSession(pid int) bool {
+	session, err := unix.Getsid(pid)
+	return err == nil && session == pid
+}
+
 // interrupt asks a process to end.
 func interrupt(pid int) { _ = unix.Kill(pid, unix.SIGINT) }
 

@@ -27,6 +27,9 @@ func TestMain(m *testing.M) {
 	if file := os.Getenv(playVariable); file != "" {
 		play(file)
 	}
+	if file := os.Getenv(lockVariable); file != "" {
+		playStranger(file)
+	}
 	dir, err := os.MkdirTemp("", "module-")
 	if err == nil {
 		err = installCloud(dir)

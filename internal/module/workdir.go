@@ -118,21 +118,29 @@ func (w *workdir) erase() error {
 }
 
 // awaitStray waits for a Terraform that goes on without a guard: it holds the lock of the
-// state. It is asked to end, once.
+// state. If it is one that Penstock started, it is asked to end, once.
 func (w *workdir) awaitStray(ctx context.Context, log *runlog.Log) error {
-	asked := 0
-	return poll.Until(ctx, poll.Schedule{First: 50 * time.Millisecond, Max: time.Second, Factor: 1.5, What: "a Terraform that was left behind"}, func(context.Context) (poll.Probe, error) {
-		pid := lockHolder(w.state())
-		if pid == 0 {
+	asked, pid := 0, 0
+	busy := errors.New("it works on the state")
+	err := poll.Until(ctx, poll.Schedule{First: 50 * time.Millisecond, Max: time.Second, Factor: 1.5, What: "a Terraform that was left behind"}, func(context.Context) (poll.Probe, error) {
+		if pid = lockHolder(w.state()); pid == 0 {
 			return poll.Probe{Done: true}, nil
 		}
-		if asked != pid {
+		if asked != pid && leadsSession(pid) {
 			log.Note("Terraform (process %d) still works on this module for a Penstock that was killed: it is asked to end", pid)
 			interrupt(pid)
 			asked = pid
 		}
-		return poll.Probe{State: fmt.Sprintf("process %d holds %s", pid, w.state())}, nil
+		return poll.Probe{}, poll.Retryable(busy)
 	})
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, context.Canceled):
+		return pipeline.Errorf(pipeline.CodeCancelled, "lock state of module", "%w", err)
+	}
+	return pipeline.Errorf(pipeline.CodeLocked, "lock state of module", "process %d has locked %s: %w", pid, w.state(), err).
+		WithHint("Wait until the process ends, or end it, and try again.")
 }
 
 // begin notes that Terraform may change the state from now on, and gives it the stored one.
