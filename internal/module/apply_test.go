@@ -200,6 +200,28 @@ func TestHang(t *testing.T) {
 	w.has(dir)
 }
 
+// When the disk gets full, a change ends while there is still room for its state.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	dir, variables := w.cloud("a")
+	w.behave(dir, "slow-a", "1h")
+	r := w.request(w.module(databases))
+	r.Variables = variables
+	w.free = func(string) (int64, bool) {
+		if strings.Contains(w.said(), "creating") {
+			return 1000, true
+		}
+		return 1 << 30, true
+	}
+	_, err := w.Apply(t.Context(), r)
+	w.fails(err, pipeline.CodeFailed, "the disk of "+w.dir, "is full", "Make room")
+	w.free = freeSpace
+	w.ok(os.Remove(filepath.Join(dir, "slow-a")))
+	w.ok(w.Destroy(t.Context(), "e-1", nil))
+	w.has(dir)
+}
+
 // Whoever has a newer lease takes over, and the one that was displaced ends what it does.
 func TestDisplaced(t *testing.T) {
 	t.Parallel()

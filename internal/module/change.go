@@ -153,6 +153,10 @@ func (c *change) failed(err error) error {
 // run runs a command that changes resources. While it runs, and when it has ended, its state
 // goes into the store.
 func (c *change) run(ctx context.Context, t *terraform, args ...string) error {
+	if err := c.w.load(c.site.State); err != nil {
+		return c.failed(err)
+	}
+	defer func() { _ = removeFile(c.w.ballast()) }()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	done, saved := make(chan struct{}), make(chan struct{})
@@ -181,6 +185,9 @@ func (c *change) follow(ctx context.Context, done <-chan struct{}, stop context.
 		case <-done:
 			return
 		case <-tick.C:
+		}
+		if err := c.lighten(); err != nil {
+			stop(err) // and goes on to store what Terraform writes
 		}
 		err := c.saveState(context.WithoutCancel(ctx))
 		if err == nil && n%lookEvery == 0 {

@@ -51,6 +51,7 @@ type Modules struct {
 	config Config
 	fences []pipeline.Fence
 	shared *shared
+	free   func(dir string) (bytes int64, known bool) // of its disk
 }
 
 // shared is what all Modules that are made from one another have in common.
@@ -87,7 +88,7 @@ func New(c Config) *Modules {
 	if c.CacheDir == "" {
 		c.CacheDir = filepath.Join(c.Dir, ".providers")
 	}
-	return &Modules{config: c, shared: &shared{programs: map[string]program{}}}
+	return &Modules{config: c, shared: &shared{programs: map[string]program{}}, free: freeSpace}
 }
 
 // Under implements pipeline.Modules.
@@ -313,8 +314,9 @@ func ended(ctx context.Context, op, busy string) error {
 		busy = "; it was " + busy
 	}
 	var late *timedOut
+	var own *pipeline.Error // of who ended it
 	switch {
-	case pipeline.CodeOf(cause) == pipeline.CodeLeaseLost:
+	case errors.As(cause, &own):
 		return cause
 	case errors.As(cause, &late):
 		return pipeline.Errorf(pipeline.CodeFailed, op, "%w%s", late, busy).WithHint("Find out why it hangs, or raise the module's time-out.")

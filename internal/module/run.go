@@ -279,10 +279,14 @@ func tailFile(name string, to io.Writer, done <-chan struct{}) {
 	defer func() { _ = file.Close() }()
 	tick := time.NewTicker(tailEvery)
 	defer tick.Stop()
-	for at, ended := int64(0), false; ; {
+	for at, freed, ended := int64(0), int64(0), false; ; {
 		n, _ := io.Copy(to, io.LimitReader(file, holeSize))
-		if at += n; n == holeSize {
-			punch(file, at-n, n)
+		at += n
+		if at-freed >= holeSize {
+			punch(file, freed, at-freed)
+			freed = at
+		}
+		if n == holeSize {
 			continue
 		}
 		if ended {

@@ -20,3 +20,5 @@ func leadsSession(int) bool { return false }
 func interrupt(int) {}
 
 func syncDir(string) error { return nil }
+
+func freeSpace(string) (int64, bool) { return 0, false }

@@ -58,3 +58,12 @@ func syncDir(dir string) error {
 	}
 	return errors.Join(err, file.Close())
 }
+
+// freeSpace returns how many bytes a file system has for this process.
+func freeSpace(dir string) (int64, bool) {
+	var fs unix.Statfs_t
+	if unix.Statfs(dir, &fs) != nil {
+		return 0, false
+	}
+	return int64(fs.Bavail) * int64(fs.Bsize), true
+}
