@@ -22,6 +22,7 @@ type configuration struct {
 	variables map[string]variable
 	calls     []call
 	backend   string // "cloud" or "backend", where the module has one
+	encrypts  bool   // OpenTofu shall encrypt its state
 	providers map[string]string
 }
 
@@ -63,7 +64,7 @@ var topSchema = &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{
 }}
 
 var terraformSchema = &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{
-	{Type: "backend", LabelNames: []string{"type"}}, {Type: "cloud"}, {Type: "required_providers"},
+	{Type: "backend", LabelNames: []string{"type"}}, {Type: "cloud"}, {Type: "encryption"}, {Type: "required_providers"},
 }}
 
 var (
@@ -175,7 +176,12 @@ func (c *configuration) read(body hcl.Body) hcl.Diagnostics {
 func (c *configuration) readSettings(body hcl.Body) {
 	content, _, _ := body.PartialContent(terraformSchema)
 	for _, b := range content.Blocks {
-		if b.Type != "required_providers" {
+		switch b.Type {
+		case "required_providers":
+		case "encryption":
+			c.encrypts = true
+			continue
+		default:
 			c.backend = b.Type
 			continue
 		}

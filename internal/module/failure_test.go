@@ -17,6 +17,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
+	"github.com/penstock-io/terraform-provider-penstock/internal/runlog"
 )
 
 // playVariable makes the test binary play a Penstock that applies a module, and is killed.
@@ -169,5 +170,69 @@ func TestKillAny(t *testing.T) {
 			w.ok(w.Destroy(t.Context(), "e-1", &w.log))
 			w.has(dir)
 		})
+	}
+}
+
+// What a killed Terraform left of its state is taken if it is whole, and kept if it is not; so
+// is what it wrote elsewhere, and what only a displaced one knows of.
+func TestLeftBehind(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	log := runlog.New(&w.log, runlog.Options{})
+	state := func(serial int, resource string) []byte {
+		return fmt.Appendf(nil, `{"version": 4, "serial": %d, "lineage": "x", "resources": [{"mode": "managed", "type": "t", "name": %q, "instances": [{"attributes": {"id": "1"}}]}]}`, serial, resource)
+	}
+	old := state(1, "a")
+	for name, c := range map[string]struct {
+		left, errored []byte
+		displaced     bool
+		want          []byte
+		kept, says    string
+	}{
+		"newer":     {left: state(2, "b"), want: state(2, "b"), says: "is taken over"},
+		"same":      {left: old, want: old},
+		"older":     {left: state(0, "b"), want: old},
+		"none":      {want: old},
+		"emptied":   {left: []byte{}, want: old},
+		"part":      {left: state(2, "b")[:60], want: old, kept: "damaged-*", says: "is damaged"},
+		"errored":   {left: state(2, "b")[:60], errored: state(3, "c"), want: state(3, "c"), says: "is taken over"},
+		"displaced": {left: state(2, "b"), displaced: true, want: old, kept: "displaced-*", says: "[t.b]"},
+	} {
+		site := w.site("e-" + name)
+		site.spot = spotOf(site.environment, pipeline.ModuleFacts{})
+		site.State = old
+		w.ok(site.save(t.Context(), "test"))
+		d := &workdir{dir: t.TempDir()}
+		w.ok(d.begin(site))
+		w.ok(os.Remove(d.state()))
+		if c.left != nil {
+			w.ok(os.WriteFile(d.state(), c.left, 0o600))
+		}
+		if c.errored != nil {
+			w.ok(writeFile(filepath.Join(d.tree(), "env", "errored.tfstate"), c.errored))
+		}
+		next := w.site(site.environment)
+		if c.displaced {
+			w.ok(next.reload(t.Context(), "test"))
+			w.ok(next.save(t.Context(), "test"))
+			next = w.site(site.environment)
+		}
+		w.ok(next.reload(t.Context(), "test"))
+		w.log.Reset()
+		w.ok(d.recover(t.Context(), next, time.Now(), log))
+		stored, _, _, err := find(t.Context(), w.store, site.environment)
+		if err != nil || string(stored.State) != string(c.want) {
+			t.Errorf("%s: the state is %s, %v", name, stored.State, err)
+		}
+		kept, _ := filepath.Glob(d.path("*.tfstate"))
+		if match, _ := filepath.Glob(d.path(c.kept + ".tfstate")); len(kept) != len(match) || c.kept != "" && len(match) != 1 {
+			t.Errorf("%s: kept %q", name, kept)
+		}
+		if !strings.Contains(w.said(), c.says) || c.says == "" && w.said() != "" {
+			t.Errorf("%s: the log says %q", name, w.said())
+		}
+		if _, err := os.Stat(d.journal()); err == nil {
+			t.Errorf("%s: the journal is left", name)
+		}
 	}
 }

@@ -152,12 +152,32 @@ func (k *packer) copyModule(checkout, directory string) error {
 			continue
 		}
 		to := below(common, dir)
-		if err := copyTree(filepath.Join(checkout, filepath.FromSlash(dir)), dir, filepath.Join(k.w.tree(), filepath.FromSlash(to))); err != nil {
+		from, err := inside(checkout, dir)
+		if err != nil {
+			return err
+		}
+		if err := copyTree(from, dir, filepath.Join(k.w.tree(), filepath.FromSlash(to))); err != nil {
 			return err
 		}
 	}
 	k.directory = below(common, directory)
 	return nil
+}
+
+// inside returns where a directory of a checkout is, if a link does not lead out of that.
+func inside(checkout, dir string) (string, error) {
+	root, err := filepath.EvalSymlinks(checkout)
+	if err != nil {
+		return "", err
+	}
+	at, err := filepath.EvalSymlinks(filepath.Join(root, filepath.FromSlash(dir)))
+	if err != nil {
+		return "", err
+	}
+	if rel, err := filepath.Rel(root, at); err != nil || !filepath.IsLocal(rel) {
+		return "", pipeline.Errorf(pipeline.CodeInvalid, opPack, "directory %q is a link to %s, which is outside of the checkout", dir, at).WithHint("Put the module itself there.")
+	}
+	return at, nil
 }
 
 // below returns a directory relative to one above it.
@@ -188,6 +208,10 @@ func (k *packer) find(checkout, directory string, found map[string]bool) error {
 			return pipeline.Errorf(pipeline.CodeInvalid, opPack, "module %q requires the provider %q (%s), and a module of an environment can't have pipelines of its own", directory, name, source).
 				WithHint("Leave the pipeline in the configuration that has this module.")
 		}
+	}
+	if c.encrypts {
+		return pipeline.Errorf(pipeline.CodeInvalid, opPack, "module %q encrypts its state, and Penstock has to read it", directory).
+			WithHint("Remove the block: the store of states is encrypted, where the platform can do that.")
 	}
 	if c.backend != "" && len(found) == 1 {
 		k.log.Note("the module's %s block does not count: Penstock keeps a state for each environment", c.backend)

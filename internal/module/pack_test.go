@@ -24,13 +24,14 @@ func TestPackRefuses(t *testing.T) {
 		files map[string]string
 		texts []string
 	}{
-		"syntax":   {map[string]string{"env/main.tf": "resource \"terraform_data\" \"a\" {\n"}, []string{"env/main.tf, line 1", "Unclosed configuration block"}},
-		"argument": {map[string]string{"env/main.tf": "\nresource \"terraform_data\" \"a\" {\n  nothing = 1\n}\n"}, []string{"env/main.tf, line 3", "Unsupported argument", "nothing"}},
-		"empty":    {map[string]string{"env/README": ""}, []string{`directory "env" has no Terraform configuration`}},
-		"missing":  {map[string]string{"README": ""}, []string{`directory "env" has no Terraform configuration`}},
-		"outside":  {map[string]string{"env/main.tf": "module \"a\" {\n  source = \"../../db\"\n}"}, []string{`env/main.tf, line 2: module "../../db" is outside of the checkout`}},
-		"inner":    {map[string]string{"env/main.tf": "module \"a\" {\n  source = \"../db\"\n}", "db/main.tf": "locals {\n  a = nothing.at.all\n}\n"}, []string{"db/main.tf, line 2"}},
-		"pipeline": {map[string]string{"env/main.tf": "terraform {\n  required_providers {\n    penstock = {\n      source = \"penstock-io/penstock\"\n    }\n  }\n}"}, []string{"can't have pipelines of its own"}},
+		"syntax":     {map[string]string{"env/main.tf": "resource \"terraform_data\" \"a\" {\n"}, []string{"env/main.tf, line 1", "Unclosed configuration block"}},
+		"argument":   {map[string]string{"env/main.tf": "\nresource \"terraform_data\" \"a\" {\n  nothing = 1\n}\n"}, []string{"env/main.tf, line 3", "Unsupported argument", "nothing"}},
+		"empty":      {map[string]string{"env/README": ""}, []string{`directory "env" has no Terraform configuration`}},
+		"missing":    {map[string]string{"README": ""}, []string{`directory "env" has no Terraform configuration`}},
+		"outside":    {map[string]string{"env/main.tf": "module \"a\" {\n  source = \"../../db\"\n}"}, []string{`env/main.tf, line 2: module "../../db" is outside of the checkout`}},
+		"inner":      {map[string]string{"env/main.tf": "module \"a\" {\n  source = \"../db\"\n}", "db/main.tf": "locals {\n  a = nothing.at.all\n}\n"}, []string{"db/main.tf, line 2"}},
+		"encryption": {map[string]string{"env/main.tf": "terraform {\n  encryption {}\n}"}, []string{"encrypts its state"}},
+		"pipeline":   {map[string]string{"env/main.tf": "terraform {\n  required_providers {\n    penstock = {\n      source = \"penstock-io/penstock\"\n    }\n  }\n}"}, []string{"can't have pipelines of its own"}},
 	} {
 		err := w.Pack(t.Context(), pipeline.PackRequest{Module: pipeline.Module{Directory: "env"}, Checkout: w.checkout(c.files), Out: filepath.Join(t.TempDir(), "out")})
 		if pipeline.CodeOf(err) != pipeline.CodeInvalid {
@@ -195,6 +196,13 @@ func TestLinks(t *testing.T) {
 	if string(out.Others["text"]) != `"shop"` {
 		t.Errorf("outputs: %+v", out)
 	}
+	w.ok(os.Symlink("env", filepath.Join(checkout, "linked")))
+	w.ok(os.Symlink(w.checkout(map[string]string{"main.tf": ""}), filepath.Join(checkout, "out")))
+	request.Module.Directory = "linked"
+	w.ok(w.Pack(t.Context(), request))
+	request.Module.Directory = "out"
+	w.fails(w.Pack(t.Context(), request), pipeline.CodeInvalid, `directory "out" is a link to`, "outside of the checkout")
+	request.Module.Directory = "env"
 	w.ok(os.Symlink("../app", filepath.Join(checkout, "env", "app")))
 	w.fails(w.Pack(t.Context(), request), pipeline.CodeInvalid, `"env/app" is a link to "../app", which is outside of the module`)
 }

@@ -213,7 +213,11 @@ func (w *workdir) recover(ctx context.Context, site *keptSite, now time.Time, lo
 	local := w.newest()
 	l, ok := readState(local)
 	switch {
-	case !ok || bytes.Equal(local, site.State):
+	case !ok:
+		if err := w.keepDamaged(now, log); err != nil {
+			return err
+		}
+	case bytes.Equal(local, site.State):
 	case j.Writer != site.Writer && j.Base != site.version:
 		if err := w.setAside(l, local, site, now, log); err != nil {
 			return err
@@ -228,6 +232,20 @@ func (w *workdir) recover(ctx context.Context, site *keptSite, now time.Time, lo
 	return os.Remove(w.journal())
 }
 
+// keepDamaged keeps a state of which a killed Terraform has written a part. What the store has
+// is at most as old as the pause between two looks at the state.
+func (w *workdir) keepDamaged(now time.Time, log *runlog.Log) error {
+	part, err := os.ReadFile(w.state())
+	if err != nil || len(part) == 0 {
+		return nil
+	}
+	name := w.path(fmt.Sprintf("damaged-%s.tfstate", now.UTC().Format(stampForm)))
+	log.Note("warning: the state that a killed Terraform left is damaged, and the one before it is taken. It is kept in %s", name)
+	return writeFile(name, part)
+}
+
+const stampForm = "20060102T150405Z"
+
 // setAside keeps a state that can't be taken over.
 func (w *workdir) setAside(l tfstate, local []byte, site *keptSite, now time.Time, log *runlog.Log) error {
 	present, _ := readState(site.State)
@@ -235,7 +253,7 @@ func (w *workdir) setAside(l tfstate, local []byte, site *keptSite, now time.Tim
 	if len(only) == 0 {
 		return nil
 	}
-	name := w.path(fmt.Sprintf("displaced-%s.tfstate", now.UTC().Format("20060102T150405Z")))
+	name := w.path(fmt.Sprintf("displaced-%s.tfstate", now.UTC().Format(stampForm)))
 	if err := writeFile(name, local); err != nil {
 		return err
 	}
