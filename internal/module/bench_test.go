@@ -27,7 +27,8 @@ func BenchmarkApply(b *testing.B) {
 			}
 		}
 		check(writeFile(filepath.Join(checkout, "env", "main.tf"), []byte(text)))
-		check(m.Pack(b.Context(), pipeline.PackRequest{Module: pipeline.Module{Directory: "env"}, Checkout: checkout, Out: pkg}))
+		_, err := m.Pack(b.Context(), pipeline.PackRequest{Module: pipeline.Module{Directory: "env"}, Checkout: checkout, Out: pkg})
+		check(err)
 		request := func(environment string) pipeline.ModuleRequest {
 			r := pipeline.ModuleRequest{Environment: environment, Package: pkg}
 			if name == "provider" {

@@ -20,6 +20,7 @@ import (
 // configuration is what has to be known of a Terraform module before Terraform runs.
 type configuration struct {
 	variables map[string]variable
+	outputs   map[string]bool
 	calls     []call
 	backend   string // "cloud" or "backend", where the module has one
 	encrypts  bool   // OpenTofu shall encrypt its state
@@ -60,7 +61,7 @@ func hasConfiguration(dir string) bool {
 }
 
 var topSchema = &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{
-	{Type: "variable", LabelNames: []string{"name"}}, {Type: "module", LabelNames: []string{"name"}}, {Type: "terraform"},
+	{Type: "variable", LabelNames: []string{"name"}}, {Type: "module", LabelNames: []string{"name"}}, {Type: "output", LabelNames: []string{"name"}}, {Type: "terraform"},
 }}
 
 var terraformSchema = &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{
@@ -84,7 +85,7 @@ func isTrue(a *hcl.Attribute) bool {
 // readConfiguration reads the module in a directory. The error names file and line, with the
 // file's path below the directory that shown names.
 func readConfiguration(dir, shown string) (configuration, error) {
-	c := configuration{variables: map[string]variable{}, providers: map[string]string{}}
+	c := configuration{variables: map[string]variable{}, outputs: map[string]bool{}, providers: map[string]string{}}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return c, err
@@ -165,6 +166,8 @@ func (c *configuration) read(body hcl.Body) hcl.Diagnostics {
 					c.calls = append(c.calls, call{value.AsString(), source.Range})
 				}
 			}
+		case "output":
+			c.outputs[b.Labels[0]] = true
 		case "terraform":
 			c.readSettings(b.Body)
 		}

@@ -139,11 +139,16 @@ func (w *world) checkout(files map[string]string) string {
 	return dir
 }
 
+func (w *world) pack(r pipeline.PackRequest) error {
+	_, err := w.Pack(w.Context(), r)
+	return err
+}
+
 // packed packs the module in the directory "env" of a checkout.
 func (w *world) packed(files map[string]string) string {
 	w.Helper()
 	out := filepath.Join(w.TempDir(), "module.tar.gz")
-	w.ok(w.Pack(w.Context(), pipeline.PackRequest{Module: pipeline.Module{Directory: "env"}, Checkout: w.checkout(files), Out: out, Log: &w.log}))
+	w.ok(w.pack(pipeline.PackRequest{Module: pipeline.Module{Directory: "env"}, Checkout: w.checkout(files), Out: out, Log: &w.log}))
 	return out
 }
 
@@ -215,7 +220,7 @@ func TestLife(t *testing.T) {
 		t.Errorf("plan: %+v", plan)
 	}
 	w.exist(dir)
-	_, err = w.Outputs(t.Context(), "e-1")
+	_, err = w.Site(t.Context(), "e-1")
 	w.fails(err, pipeline.CodeNotFound)
 	out, err := w.Apply(t.Context(), r)
 	w.ok(err)
@@ -235,7 +240,8 @@ func TestLife(t *testing.T) {
 	w.exist(dir, "b", "c")
 	w.ok(w.Revert(t.Context(), "e-1", &w.log))
 	w.exist(dir, "a", "b")
-	again, err := w.machine("another").Outputs(t.Context(), "e-1")
+	site, err := w.machine("another").Site(t.Context(), "e-1")
+	again := site.Outputs
 	w.ok(err)
 	if string(again.Others["names"]) != `["a","b"]` {
 		t.Errorf("outputs: %+v", again)

@@ -223,16 +223,45 @@ func (m *Modules) Keep(ctx context.Context, environment string) error {
 	return m.tidy(ctx, site)
 }
 
-// Outputs implements pipeline.Modules.
-func (m *Modules) Outputs(ctx context.Context, environment string) (pipeline.ModuleOutputs, error) {
+// Resize implements pipeline.Modules.
+func (m *Modules) Resize(ctx context.Context, environment string, instances int, log io.Writer) error {
+	const op = "resize module"
+	err := m.change(ctx, op, m.site(environment), log, nil, func(ctx context.Context, c *change) error {
+		if c.site.Serving == nil {
+			return noModule(op, environment)
+		}
+		data, err := m.storedPackage(ctx, c.site.spot, c.site.Serving.Package)
+		if err != nil {
+			return err
+		}
+		in := *c.site.Serving
+		in.Facts.Instances = instances
+		return c.apply(ctx, &in, data, false, nil)
+	})
+	if err != nil {
+		return err
+	}
+	return m.Keep(ctx, environment)
+}
+
+// Site implements pipeline.Modules.
+func (m *Modules) Site(ctx context.Context, environment string) (pipeline.ModuleSite, error) {
+	var at pipeline.ModuleSite
 	s, _, _, err := find(ctx, m.config.Store, environment)
 	if err != nil {
-		return pipeline.ModuleOutputs{}, err
+		return at, err
 	}
-	if s.Outputs == nil {
-		return pipeline.ModuleOutputs{}, noModule("read outputs of module", environment)
+	if s.Applied == nil {
+		return at, noModule("read module", environment)
 	}
-	return expandOutputs(s.Outputs)
+	at.Applied = s.Applied.Fleet
+	if s.Serving != nil {
+		at.Serving = s.Serving.Fleet
+	}
+	if s.Outputs != nil {
+		at.Outputs, err = expandOutputs(s.Outputs)
+	}
+	return at, err
 }
 
 // Environments implements pipeline.Modules.

@@ -79,19 +79,19 @@ func readPackage(name string) ([]byte, error) {
 const opPack = "pack module"
 
 // Pack implements pipeline.Modules.
-func (m *Modules) Pack(ctx context.Context, r pipeline.PackRequest) error {
+func (m *Modules) Pack(ctx context.Context, r pipeline.PackRequest) (instead bool, err error) {
 	if err := m.Check(r.Module); err != nil {
-		return err
+		return false, err
 	}
 	log := runlog.New(r.Log, runlog.Options{Room: logRoom})
 	defer func() { _ = log.Finish() }()
 	p, err := m.program(ctx, r.Module.Program)
 	if err != nil {
-		return err
+		return false, err
 	}
 	w, err := m.scratch(ctx)
 	if err != nil {
-		return pipeline.Errorf(pipeline.CodeFailed, opPack, "%w", err)
+		return false, pipeline.Errorf(pipeline.CodeFailed, opPack, "%w", err)
 	}
 	defer w.remove()
 	k := &packer{m: m, w: w, program: p, log: log, name: r.Module.Source}
@@ -110,13 +110,18 @@ func (m *Modules) Pack(ctx context.Context, r pipeline.PackRequest) error {
 	if err == nil {
 		err = k.write(ctx, r.Out)
 	}
+	if err == nil {
+		var c configuration
+		c, err = readConfiguration(k.dir(), k.name)
+		instead = c.outputs["endpoint"]
+	}
 	if ctx.Err() != nil {
-		return ended(ctx, opPack, "")
+		return false, ended(ctx, opPack, "")
 	}
 	if err != nil && pipeline.CodeOf(err) == pipeline.CodeInternal {
-		return pipeline.Errorf(pipeline.CodeFailed, opPack, "%w", err)
+		return false, pipeline.Errorf(pipeline.CodeFailed, opPack, "%w", err)
 	}
-	return err
+	return instead, err
 }
 
 // packer makes one package, in the tree of a scratch directory.

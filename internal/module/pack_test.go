@@ -33,7 +33,7 @@ func TestPackRefuses(t *testing.T) {
 		"encryption": {map[string]string{"env/main.tf": "terraform {\n  encryption {}\n}"}, []string{"encrypts its state"}},
 		"pipeline":   {map[string]string{"env/main.tf": "terraform {\n  required_providers {\n    penstock = {\n      source = \"penstock-io/penstock\"\n    }\n  }\n}"}, []string{"can't have pipelines of its own"}},
 	} {
-		err := w.Pack(t.Context(), pipeline.PackRequest{Module: pipeline.Module{Directory: "env"}, Checkout: w.checkout(c.files), Out: filepath.Join(t.TempDir(), "out")})
+		err := w.pack(pipeline.PackRequest{Module: pipeline.Module{Directory: "env"}, Checkout: w.checkout(c.files), Out: filepath.Join(t.TempDir(), "out")})
 		if pipeline.CodeOf(err) != pipeline.CodeInvalid {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -69,7 +69,7 @@ variable "size" { type = string }
 	}
 	pack := func() string {
 		out := filepath.Join(t.TempDir(), "out")
-		w.ok(w.Pack(t.Context(), pipeline.PackRequest{Module: pipeline.Module{Directory: "env"}, Checkout: w.checkout(files), Within: "infra", Out: out, Log: &w.log}))
+		w.ok(w.pack(pipeline.PackRequest{Module: pipeline.Module{Directory: "env"}, Checkout: w.checkout(files), Within: "infra", Out: out, Log: &w.log}))
 		return out
 	}
 	one, other := pack(), pack()
@@ -118,7 +118,7 @@ func TestSource(t *testing.T) {
 	}
 	pack := func(out string) string {
 		out = filepath.Join(t.TempDir(), out)
-		w.ok(w.Pack(t.Context(), pipeline.PackRequest{Module: pipeline.Module{Source: "git::file://" + repo + "//modules/env?ref=main"}, Out: out, Log: &w.log}))
+		w.ok(w.pack(pipeline.PackRequest{Module: pipeline.Module{Source: "git::file://" + repo + "//modules/env?ref=main"}, Out: out, Log: &w.log}))
 		return out
 	}
 	one, other := pack("one"), pack("other")
@@ -136,7 +136,7 @@ func TestSource(t *testing.T) {
 	if string(out.Others["names"]) != `["db","shared"]` {
 		t.Errorf("outputs: %+v", out)
 	}
-	err = w.Pack(t.Context(), pipeline.PackRequest{Module: pipeline.Module{Source: "git::file://" + repo}, Out: filepath.Join(t.TempDir(), "x")})
+	err = w.pack(pipeline.PackRequest{Module: pipeline.Module{Source: "git::file://" + repo}, Out: filepath.Join(t.TempDir(), "x")})
 	w.fails(err, pipeline.CodeInvalid, "module \"git::file://"+repo+"\"", "Failed to download module")
 }
 
@@ -145,7 +145,7 @@ func TestOutsideFile(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	files := map[string]string{"env/main.tf": "output \"text\" {\n  value = file(\"${path.module}/../app/name.txt\")\n}\n", "app/name.txt": "shop"}
-	err := w.Pack(t.Context(), pipeline.PackRequest{Module: pipeline.Module{Directory: "env"}, Checkout: w.checkout(files), Out: filepath.Join(t.TempDir(), "x")})
+	err := w.pack(pipeline.PackRequest{Module: pipeline.Module{Directory: "env"}, Checkout: w.checkout(files), Out: filepath.Join(t.TempDir(), "x")})
 	w.fails(err, pipeline.CodeInvalid, "env/main.tf, line 2", "no file exists at", "applied from its package")
 	files["env/main.tf"] = "variable \"name\" { type = string }\noutput \"text\" {\n  value = file(\"${path.module}/../app/${var.name}.txt\")\n}\n"
 	r := w.request(w.packed(files))
@@ -159,9 +159,9 @@ func TestLockFile(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	lock := "provider \"registry.terraform.io/acme/cloud\" {\n  version = \"0.9.0\"\n}\n"
-	err := w.Pack(t.Context(), pipeline.PackRequest{Module: pipeline.Module{Directory: "env"}, Checkout: w.checkout(map[string]string{"env/main.tf": databases, "env/.terraform.lock.hcl": lock}), Out: filepath.Join(t.TempDir(), "x")})
+	err := w.pack(pipeline.PackRequest{Module: pipeline.Module{Directory: "env"}, Checkout: w.checkout(map[string]string{"env/main.tf": databases, "env/.terraform.lock.hcl": lock}), Out: filepath.Join(t.TempDir(), "x")})
 	w.fails(err, pipeline.CodeInvalid, "acme/cloud", "0.9.0")
-	err = w.Pack(t.Context(), pipeline.PackRequest{Module: pipeline.Module{Directory: "env"}, Checkout: w.checkout(map[string]string{"env/main.tf": databases, "env/.terraform.lock.hcl": ""}), Out: filepath.Join(t.TempDir(), "x")})
+	err = w.pack(pipeline.PackRequest{Module: pipeline.Module{Directory: "env"}, Checkout: w.checkout(map[string]string{"env/main.tf": databases, "env/.terraform.lock.hcl": ""}), Out: filepath.Join(t.TempDir(), "x")})
 	w.fails(err, pipeline.CodeInvalid, "Provider dependency changes detected", "lock file that is committed")
 }
 
@@ -190,7 +190,7 @@ func TestLinks(t *testing.T) {
 	checkout := w.checkout(map[string]string{"env/main.tf": "output \"text\" { value = file(\"${path.module}/inner/name.txt\") }\n", "env/real/name.txt": "shop", "app/name.txt": "x"})
 	w.ok(os.Symlink("real", filepath.Join(checkout, "env", "inner")))
 	request := pipeline.PackRequest{Module: pipeline.Module{Directory: "env"}, Checkout: checkout, Out: filepath.Join(t.TempDir(), "x"), Log: &w.log}
-	w.ok(w.Pack(t.Context(), request))
+	w.ok(w.pack(request))
 	out, err := w.Apply(t.Context(), w.request(request.Out))
 	w.ok(err)
 	if string(out.Others["text"]) != `"shop"` {
@@ -199,10 +199,10 @@ func TestLinks(t *testing.T) {
 	w.ok(os.Symlink("env", filepath.Join(checkout, "linked")))
 	w.ok(os.Symlink(w.checkout(map[string]string{"main.tf": ""}), filepath.Join(checkout, "out")))
 	request.Module.Directory = "linked"
-	w.ok(w.Pack(t.Context(), request))
+	w.ok(w.pack(request))
 	request.Module.Directory = "out"
-	w.fails(w.Pack(t.Context(), request), pipeline.CodeInvalid, `directory "out" is a link to`, "outside of the checkout")
+	w.fails(w.pack(request), pipeline.CodeInvalid, `directory "out" is a link to`, "outside of the checkout")
 	request.Module.Directory = "env"
 	w.ok(os.Symlink("../app", filepath.Join(checkout, "env", "app")))
-	w.fails(w.Pack(t.Context(), request), pipeline.CodeInvalid, `"env/app" is a link to "../app", which is outside of the module`)
+	w.fails(w.pack(request), pipeline.CodeInvalid, `"env/app" is a link to "../app", which is outside of the module`)
 }

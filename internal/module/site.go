@@ -26,6 +26,7 @@ type site struct {
 // inputs are what a module is applied with.
 type inputs struct {
 	Package   string                     `json:"package"` // digest
+	Fleet     string                     `json:"fleet,omitempty"`
 	Program   string                     `json:"program,omitempty"`
 	Variables map[string]json.RawMessage `json:"variables,omitempty"`
 	Secrets   map[string]json.RawMessage `json:"secrets,omitempty"`
