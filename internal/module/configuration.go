@@ -126,13 +126,13 @@ func readConfiguration(dir, shown string) (configuration, error) {
 
 // malformed returns the first error of some.
 func malformed(dir, shown string, diags hcl.Diagnostics) error {
-	d := diags.Errs()[0].(*hcl.Diagnostic)
-	text := d.Summary
-	if d.Detail != "" {
-		text += ": " + d.Detail
+	first := diags[slices.IndexFunc(diags, func(d *hcl.Diagnostic) bool { return d.Severity == hcl.DiagError })]
+	text := first.Summary
+	if first.Detail != "" {
+		text += ": " + first.Detail
 	}
-	if d.Subject != nil {
-		text = place(dir, shown, *d.Subject) + ": " + text
+	if first.Subject != nil {
+		text = place(dir, shown, *first.Subject) + ": " + text
 	}
 	return pipeline.Errorf(pipeline.CodeInvalid, "read module", "%s", text)
 }

@@ -65,5 +65,5 @@ func freeSpace(dir string) (int64, bool) {
 	if unix.Statfs(dir, &fs) != nil {
 		return 0, false
 	}
-	return int64(fs.Bavail) * int64(fs.Bsize), true
+	return int64(fs.Bavail) * int64(fs.Bsize), true //nolint:unconvert // their types differ by system
 }
