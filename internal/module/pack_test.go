@@ -206,3 +206,22 @@ func TestLinks(t *testing.T) {
 	w.ok(os.Symlink("../app", filepath.Join(checkout, "env", "app")))
 	w.fails(w.pack(request), pipeline.CodeInvalid, `"env/app" is a link to "../app", which is outside of the module`)
 }
+
+// A machine that has none of the providers yet installs them.
+func TestNewMachine(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	dir, variables := w.cloud("a")
+	r := w.request(w.module(databases))
+	r.Variables = variables
+	other := w.machine("another")
+	other.config.CacheDir = filepath.Join(w.dir, "another cache")
+	for range 2 { // the second finds what the first has installed
+		_, err := other.Apply(t.Context(), r)
+		w.ok(err)
+	}
+	w.has(dir, "a")
+	w.ok(os.RemoveAll(other.config.CacheDir)) // somebody made room
+	w.ok(other.Destroy(t.Context(), "e-1", &w.log))
+	w.has(dir)
+}
