@@ -30,6 +30,9 @@ func TestMain(m *testing.M) {
 	if file := os.Getenv(lockVariable); file != "" {
 		playStranger(file)
 	}
+	if terraform := os.Getenv("TF_ACC_TERRAFORM_PATH"); terraform != "" {
+		_ = os.Setenv("PATH", filepath.Dir(terraform)+string(os.PathListSeparator)+os.Getenv("PATH"))
+	}
 	dir, err := os.MkdirTemp("", "module-")
 	if err == nil {
 		err = installCloud(dir)
