@@ -106,7 +106,11 @@ type Command struct {
 	// about the one that was promoted. Pause, Resume and Retry are about no build.
 	Build  string
 	Reason string // Reject and Override need one; at most MaxReason characters
-	Looked Looked
+	// RestoreData lets a Rollback restore a backup, too: the one of the name in Backup, or
+	// that which belongs to the build if it is empty.
+	RestoreData bool
+	Backup      string
+	Looked      Looked
 }
 
 // MaxReason is how many characters a reason has at most. A decision has everybody's, and a

@@ -342,7 +342,7 @@ func (e *Environments) relaunch(ctx context.Context, h *lock.Lock, st *pipeline.
 			return env, err
 		}
 	}
-	fleet, endpoint, err := e.bringUp(ctx, h, env, runs, r, fresh && st.Pipeline.Service.Seed != "")
+	fleet, endpoint, err := e.bringUp(ctx, h, env, runs, r, fresh)
 	if err != nil {
 		return env, e.abandonLaunch(ctx, h, env, fleet, fresh, err)
 	}
@@ -371,7 +371,7 @@ func (e *Environments) bringUp(ctx context.Context, h *lock.Lock, env pipeline.E
 	if err != nil {
 		return "", "", err
 	}
-	req.Artifact, req.Fleet, req.Seed = cmp.Or(runs.artifact, req.Artifact), e.states.NewID("f-"), seed
+	req.Artifact, req.Fleet, req.Hooks = cmp.Or(runs.artifact, req.Artifact), e.states.NewID("f-"), launchHooks(req.Service, seed)
 	prepared, err := e.under(h.Lease).Prepare(ctx, req)
 	if err != nil {
 		return req.Fleet, "", err
