@@ -224,7 +224,13 @@ func (d *Decisions) Complete(st *pipeline.State, c Command) (Command, error) {
 	case Promote, Rollback:
 		place := PlaceOf(st, s)
 		c.Looked.Place = &place
-		err := destination(st, s, &c)
+		if err := destination(st, s, &c); err != nil {
+			return c, err
+		}
+		restore, err := RestoreOf(st, s, c)
+		if restore != nil {
+			c.Backup = restore.Backup
+		}
 		return c, err
 	case Approve, Reject, Lift:
 		run, version := "", st.Version(pipeline.RecordDecision, pipeline.StageBuild(s.Name, c.Build))

@@ -4,6 +4,8 @@
 package decision
 
 import (
+	"slices"
+
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -32,7 +34,7 @@ func RestoreOf(st *pipeline.State, s pipeline.Stage, c Command) (*pipeline.Resto
 		}
 		return pipeline.RestoreOf(b), nil
 	}
-	for _, b := range st.BackupsOf(s.Name) {
+	for _, b := range slices.Backward(st.BackupsOf(s.Name)) {
 		if b.Name == c.Backup {
 			return pipeline.RestoreOf(b), nil
 		}
