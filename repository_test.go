@@ -51,10 +51,11 @@ var layers = map[string][]string{
 	"internal/state":                {"internal/gate", "internal/pipeline"},
 	"internal/lock":                 {"internal/pipeline", "internal/poll"},
 	"internal/decision":             {"internal/gate", "internal/pipeline", "internal/state"}, // ledger only: no platform, no leases
-	"internal/collect":              {"internal/lock", "internal/pipeline", "internal/state", "internal/workplace"},
+	"internal/modular":              {"internal/pipeline"},                                    // a platform, with the module of an environment
+	"internal/collect":              {"internal/lock", "internal/modular", "internal/pipeline", "internal/state", "internal/workplace"},
 	"internal/report":               {"internal/collect", "internal/gate", "internal/lock", "internal/pipeline", "internal/present", "internal/present/forge", "internal/state"},
-	"internal/run":                  {"internal/gate", "internal/lock", "internal/pipeline", "internal/poll", "internal/report", "internal/runlog", "internal/state", "internal/workplace"},
-	"internal/engine":               {"internal/collect", "internal/decision", "internal/gate", "internal/lock", "internal/pipeline", "internal/report", "internal/run", "internal/state"},
+	"internal/run":                  {"internal/gate", "internal/lock", "internal/modular", "internal/pipeline", "internal/poll", "internal/report", "internal/runlog", "internal/state", "internal/workplace"},
+	"internal/engine":               {"internal/collect", "internal/decision", "internal/gate", "internal/lock", "internal/modular", "internal/pipeline", "internal/report", "internal/run", "internal/state"},
 	"internal/ledger":               {"internal/cloud", "internal/pipeline", "internal/poll"},
 	"internal/artifact":             {"internal/cloud", "internal/pipeline", "internal/poll", "internal/process", "internal/regular"},
 	"internal/source":               {"internal/pipeline", "internal/poll", "internal/present", "internal/process"},
@@ -76,9 +77,11 @@ var layers = map[string][]string{
 	"internal/bootstrap":             {"internal/cloud", "internal/pipeline", "internal/poll"},
 	"internal/audit":                 {"internal/bootstrap"},
 	"internal/checkpoint":            {"internal/pipeline"},
-	"internal/notice":                {"internal/cloud", "internal/gate", "internal/pipeline", "internal/present", "internal/present/reason", "internal/process"},
+	// A package of a module is packed and unpacked as artifacts are.
+	"internal/module": {"internal/artifact", "internal/cloud", "internal/pipeline", "internal/poll", "internal/present", "internal/process", "internal/regular", "internal/runlog"},
+	"internal/notice": {"internal/cloud", "internal/gate", "internal/pipeline", "internal/present", "internal/present/reason", "internal/process"},
 	"internal/app": {
-		"internal/artifact", "internal/audit", "internal/bootstrap", "internal/cloud", "internal/codebuild", "internal/engine", "internal/ledger", "internal/notice", "internal/pipeline",
+		"internal/artifact", "internal/audit", "internal/bootstrap", "internal/cloud", "internal/codebuild", "internal/engine", "internal/ledger", "internal/module", "internal/notice", "internal/pipeline",
 		"internal/platform/aws", "internal/platform/local",
 		"internal/poll", "internal/process", "internal/source", "internal/step", "internal/workplace",
 	},
@@ -102,7 +105,7 @@ var confined = map[string][]string{
 	"github.com/hashicorp/terraform-exec":    {"internal/watch"},
 	"modernc.org/sqlite":                     {"internal/ledger"},
 	"github.com/aws/aws-sdk-go-v2": {
-		"internal/app", "internal/artifact", "internal/audit", "internal/bootstrap", "internal/cloud", "internal/codebuild", "internal/ledger", "internal/notice",
+		"internal/app", "internal/artifact", "internal/audit", "internal/bootstrap", "internal/cloud", "internal/codebuild", "internal/ledger", "internal/module", "internal/notice",
 		"internal/platform/aws", "internal/platform/aws/fleet", "internal/platform/aws/image", "internal/platform/aws/instance", "internal/platform/aws/stack",
 	},
 }

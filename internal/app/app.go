@@ -29,6 +29,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/bootstrap"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/ledger"
+	"github.com/penstock-io/terraform-provider-penstock/internal/module"
 	"github.com/penstock-io/terraform-provider-penstock/internal/notice"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local"
@@ -140,9 +141,19 @@ func openLocal(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.
 	return record, engine.Config{
 		Archives:  artifact.NewArchives(filepath.Join(a.Dir, archiveDir)),
 		Platform:  local.New(local.Options{Dir: a.Dir, Work: a.place.Dir, Logger: o.Logger.Named("local")}),
+		Modules:   a.modules(module.NewDirStore(filepath.Join(a.Dir, "modules")), o),
 		Artifacts: artifact.NewStore(filepath.Join(a.Dir, "artifacts")),
 		Logs:      artifact.NewLogs(filepath.Join(a.Dir, "logs")),
 	}, nil
+}
+
+// modules returns what applies modules, with their states in a store.
+func (a *App) modules(store module.Store, o Options) pipeline.Modules {
+	var providers string // below Dir, where there is no home
+	if cache, err := os.UserCacheDir(); err == nil {
+		providers = filepath.Join(cache, "penstock", "providers")
+	}
+	return module.New(module.Config{Dir: filepath.Join(a.place.Dir, "modules"), Store: store, CacheDir: providers, Logger: o.Logger.Named("module")})
 }
 
 // NewSource returns a Source that has not asked any repository yet. Relative repositories

@@ -29,6 +29,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/codebuild"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
 	"github.com/penstock-io/terraform-provider-penstock/internal/ledger"
+	"github.com/penstock-io/terraform-provider-penstock/internal/module"
 	"github.com/penstock-io/terraform-provider-penstock/internal/notice"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws"
@@ -102,6 +103,7 @@ func openAWS(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.Co
 		Archives:  artifact.NewS3Archives(objects, made.Bucket, filepath.Join(a.Dir, "artifacts")),
 		HeadAge:   headAge,
 		Platform:  aws.New(aws.Options{Config: c.Config, Settings: settings(at, made), Tags: at.Tags, Logger: o.Logger.Named("aws"), Pause: pause, Current: record.Current, Instances: o.Instances}),
+		Modules:   a.modules(module.NewS3Store(objects, made.Bucket), o),
 		Artifacts: artifact.NewS3Store(objects, made.Bucket, filepath.Join(a.Dir, "artifacts")),
 		Logs:      artifact.NewS3Logs(objects, made.Bucket, filepath.Join(a.Dir, "logs"), o.Logger.Named("logs")),
 	}, writeContext(a.Dir, at)

@@ -57,6 +57,9 @@ func (s *S3Store) key(digest string) string {
 	return artifactsPrefix + strings.Replace(digest, ":", "/", 1)
 }
 
+// URL returns the object's URL.
+func (s *S3Store) URL(a pipeline.Artifact) string { return "s3://" + s.bucket + "/" + s.key(a.Digest) }
+
 // Put stores a file or directory as Store.Put does, and uploads it unless the bucket
 // has it.
 func (s *S3Store) Put(ctx context.Context, file string) (pipeline.Artifact, error) {

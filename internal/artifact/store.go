@@ -10,6 +10,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -236,6 +237,18 @@ func (s *Store) locate(op, digest string) (string, error) {
 		return "", pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not a digest of the form sha256:…", digest)
 	}
 	return s.path(digest[len(algorithm)+1:]), nil
+}
+
+// URL returns the file's URL.
+func (s *Store) URL(a pipeline.Artifact) string {
+	path, err := s.locate("find artifact", a.Digest)
+	if err != nil {
+		return ""
+	}
+	if full, err := filepath.Abs(path); err == nil {
+		path = full
+	}
+	return (&url.URL{Scheme: "file", Path: filepath.ToSlash(path)}).String()
 }
 
 func (s *Store) path(sum string) string { return filepath.Join(s.dir, algorithm, sum[:2], sum) }

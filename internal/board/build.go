@@ -5,6 +5,7 @@ package board
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
@@ -31,7 +32,7 @@ type buildPage struct {
 	Rejected   string // the stage that rejected it
 }
 
-// component is one of the four parts of a build's source.
+// component is one of the parts of a build's source.
 type component struct {
 	Name, Digest string
 	Change       string // from the build that it is compared with; empty where there is none
@@ -43,15 +44,12 @@ func components(build, current pipeline.Build) (list []component) {
 	if build.Revision.Components == (pipeline.Components{}) {
 		return nil
 	}
-	is, was := build.Revision.Components, current.Revision.Components
-	for _, c := range []struct{ name, is, was string }{
-		{"application", is.Application, was.Application}, {"configuration", is.Configuration, was.Configuration},
-		{"infrastructure", is.Infrastructure, was.Infrastructure}, {"data", is.Data, was.Data},
-	} {
-		row := component{Name: c.name, Digest: c.is}
+	changed := build.Revision.Components.Changed(current.Revision.Components)
+	for _, c := range build.Revision.Components.List() {
+		row := component{Name: c.Name, Digest: c.Digest}
 		switch {
-		case current.ID == "" || current.ID == build.ID || c.was == "":
-		case c.is == c.was:
+		case current.ID == "" || current.ID == build.ID || current.Revision.Components == (pipeline.Components{}):
+		case !slices.Contains(changed, c.Name):
 			row.Change = "as in " + ask.Brief(current.Number, current.ID)
 		default:
 			row.Change = "differs from " + ask.Brief(current.Number, current.ID)

@@ -6,6 +6,7 @@ package collect
 import (
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"time"
@@ -121,7 +122,10 @@ func (c *Collector) giveUpLeases(ctx context.Context, pipelineName string) error
 // the caller's lease.
 func (c *Collector) Quietly(ctx context.Context, st *pipeline.State, own *lock.Lock) {
 	var g Garbage
-	err := c.collectBuilds(ctx, st, false, &g)
+	err := c.endModules(ctx, st)
+	if err == nil {
+		err = c.collectBuilds(ctx, st, false, &g)
+	}
 	if err == nil && len(g.Builds) > 0 {
 		err = c.Sweep(ctx, own)
 	}
@@ -268,6 +272,9 @@ func (c *Collector) collectOrphans(ctx context.Context, dryRun bool, g *Garbage)
 		if err := c.platform.Destroy(ctx, id); err != nil {
 			return fmt.Errorf("end environment %s: %w", id, err)
 		}
+		if err := c.modules.Destroy(ctx, id, io.Discard); err != nil {
+			return fmt.Errorf("end environment %s: %w", id, err)
+		}
 	}
 	for _, env := range ended {
 		if err := c.clearEnded(ctx, env, dryRun, g); err != nil {
@@ -296,8 +303,27 @@ func (c *Collector) clearEnded(ctx context.Context, env pipeline.Environment, dr
 	if dryRun {
 		return nil
 	}
-	if err := c.under(h.Lease).Destroy(leased, env.ID); err != nil {
+	if err := c.of(env, h.Lease).Destroy(leased, env.ID); err != nil {
 		return fmt.Errorf("clear %s: %w", env.Describe(), err)
+	}
+	if env.Module == nil {
+		return nil
+	}
+	env.Module, env.Endpoint, env.Reason = nil, "", ""
+	return c.states.Append(leased, env.Pipeline, &h.Lease, pipeline.Event{Kind: pipeline.EnvironmentChanged, Facts: pipeline.Facts{Environment: &env}})
+}
+
+// endModules destroys what modules have made for environments whose time is over. Their
+// instances end by themselves; what a module made does not.
+func (c *Collector) endModules(ctx context.Context, st *pipeline.State) error {
+	var g Garbage
+	for _, env := range st.EnvironmentsInOrder() {
+		if env.Module == nil || env.Alive() {
+			continue
+		}
+		if err := c.clearEnded(ctx, env, false, &g); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
+	"github.com/penstock-io/terraform-provider-penstock/internal/modular"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/state"
 )
@@ -65,6 +66,7 @@ type Config struct {
 	Locks     *lock.Locker
 	Ledger    ledger
 	Platform  platform
+	Modules   pipeline.Modules
 	Artifacts artifacts
 	Logs      logs
 	WorkDir   string           // where runs have their files, each below its ID
@@ -83,6 +85,7 @@ type Collector struct {
 	locks     *lock.Locker
 	ledger    ledger
 	platform  platform
+	modules   pipeline.Modules
 	artifacts artifacts
 	logs      logs
 	archives  archives
@@ -97,7 +100,7 @@ type Collector struct {
 // New makes a Collector.
 func New(c Config) *Collector {
 	return &Collector{
-		states: c.States, locks: c.Locks, ledger: c.Ledger, platform: c.Platform, artifacts: c.Artifacts, logs: c.Logs,
+		states: c.States, locks: c.Locks, ledger: c.Ledger, platform: c.Platform, modules: c.Modules, artifacts: c.Artifacts, logs: c.Logs,
 		archives: c.Archives, export: c.Export, workDir: c.WorkDir, process: c.Process, logger: c.Logger, now: c.Now, looked: new(atomic.Bool),
 	}
 }
@@ -107,6 +110,12 @@ func (c *Collector) As(states *state.Store, locks *lock.Locker) *Collector {
 	as := *c
 	as.states, as.locks = states, locks
 	return &as
+}
+
+// of returns the platform for the end of an environment under its lease, with the module that
+// makes its infrastructure.
+func (c *Collector) of(env pipeline.Environment, lease pipeline.Lease) pipeline.Platform {
+	return modular.New(c.under(lease), c.modules.Under(lease.Fence()), env, nil)
 }
 
 // under returns the platform for what is removed under the leases.

@@ -22,8 +22,8 @@ func (c *Collector) EndEnvironment(ctx context.Context, pipelineName string, lea
 			return err
 		}
 	}
-	if err := c.under(lease).Destroy(ctx, env.ID); err != nil {
-		return fmt.Errorf("end %s: %w", env.Describe(), err)
+	if err := c.of(env, lease).Destroy(ctx, env.ID); err != nil {
+		return c.stays(ctx, lease, env, fmt.Errorf("end %s: %w", env.Describe(), err))
 	}
 	st, err := c.states.State(ctx, pipelineName)
 	if err != nil {
@@ -34,6 +34,19 @@ func (c *Collector) EndEnvironment(ctx context.Context, pipelineName string, lea
 		gone = append(gone, pipeline.CreationKey(pipeline.RecordEnvironment, env.Name))
 	}
 	return c.states.Append(ctx, pipelineName, &lease, pipeline.Event{Kind: pipeline.EnvironmentEnded, Facts: pipeline.Facts{Gone: gone}})
+}
+
+// stays records why an environment could not be ended, so that it is listed with the reason
+// until it can. It returns that.
+func (c *Collector) stays(ctx context.Context, lease pipeline.Lease, env pipeline.Environment, cause error) error {
+	if env.Module == nil || ctx.Err() != nil || env.Reason == cause.Error() {
+		return cause
+	}
+	env.Reason = cause.Error()
+	if err := c.states.Append(ctx, env.Pipeline, &lease, pipeline.Event{Kind: pipeline.EnvironmentChanged, Facts: pipeline.Facts{Environment: &env}}); err != nil {
+		c.logger.Warn("record why an environment could not be ended", "environment", env.ID, "error", err)
+	}
+	return cause
 }
 
 // EndInquiries ends the environments in which a build was tried, once it is decided there. If

@@ -51,7 +51,7 @@ func (c *Collector) withNothingRunning(ctx context.Context, own *lock.Lock, f fu
 func makers(name string, st *pipeline.State) []pipeline.LeaseKey {
 	var keys []pipeline.LeaseKey
 	for _, s := range st.Stages {
-		if s.Bake || s.Artifact != "" {
+		if s.Bake || s.Artifact != "" || s.Type == pipeline.TypeCommit { // which stores a module
 			keys = append(keys, lock.Stage(name, s.Name))
 		}
 	}
@@ -182,6 +182,15 @@ func (c *Collector) orphanedEnvironments(ctx context.Context) (orphans []string,
 	if err != nil {
 		return nil, nil, fmt.Errorf("describe environments: %w", err)
 	}
+	applied, err := c.modules.Environments(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("list the environments that modules made: %w", err)
+	}
+	for _, id := range applied {
+		if _, there := reports[id]; !there {
+			reports[id] = pipeline.EnvironmentReport{ID: id, Status: pipeline.EnvGone}
+		}
+	}
 	c.states.AskAgain()
 	all, err := c.states.All(ctx)
 	if err != nil {
@@ -189,7 +198,8 @@ func (c *Collector) orphanedEnvironments(ctx context.Context) (orphans []string,
 	}
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		for _, env := range all[name].EnvironmentsInOrder() {
-			if r, there := reports[env.ID]; there && r.Status == pipeline.EnvGone && !env.Alive() {
+			left := slices.Contains(applied, env.ID) || reports[env.ID].Status == pipeline.EnvGone
+			if _, there := reports[env.ID]; there && left && !env.Alive() {
 				ended = append(ended, env)
 			}
 			delete(reports, env.ID)

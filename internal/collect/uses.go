@@ -43,6 +43,9 @@ func needs(st *pipeline.State, uses map[string][]string) {
 		if b.Artifact != nil {
 			use(b.Artifact.Digest, "build %s", b.ID)
 		}
+		if b.Module != nil {
+			use(b.Module.Digest, "build %s", b.ID)
+		}
 	}
 	for id, n := range based {
 		use(id, "base of %s", pipeline.Count(n, "build"))
@@ -51,6 +54,7 @@ func needs(st *pipeline.State, uses map[string][]string) {
 		if run.Status == pipeline.RunRunning { // whoever finds its process dead may finish it
 			use(run.Made.Image, "run %s", run.ID)
 			use(run.Made.Artifact, "run %s", run.ID)
+			use(run.Made.Module, "run %s", run.ID)
 		}
 	}
 	for _, env := range st.Environments {

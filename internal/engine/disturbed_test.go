@@ -68,7 +68,7 @@ var journeys = map[string]journey{
 	},
 	"base image": {act: func(d *desk) error {
 		delete(d.images, "img-base") // the only image is the one that is baked
-		if _, err := d.Pipelines.Create(d.ctx, shop); err != nil {
+		if _, err := d.Pipelines.Create(d.ctx, d.shop); err != nil {
 			return err
 		}
 		_, err := d.Images.Bake(d.ctx, run.BakeRequest{Definition: imageDefinition})
@@ -171,7 +171,7 @@ func TestShiftCantBeFinished(t *testing.T) {
 		"a removal":  func(d *desk) error { return d.remove("production") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			before, done := journeys["next deployment"].before(t), false
+			before, done := journeys["next deployment"].before(t, noModule), false
 			for n := 1; !done; n++ {
 				d := start(t, before.copied(), t.TempDir())
 				d.limit = n
@@ -219,8 +219,14 @@ func (d *desk) agree() error {
 	if err != nil {
 		return err
 	}
+	if err := d.agreeOnModules(st); err != nil {
+		return err
+	}
 	for id, env := range st.Environments {
 		on := d.envs[id]
+		if d.form == instead && on == nil && env.Serves() {
+			continue
+		}
 		if on == nil || on.pending != "" || !env.Serves() {
 			return fmt.Errorf("%s is recorded as %s; the platform has %+v", env.Describe(), env.Status, on)
 		}
@@ -248,9 +254,9 @@ func (d *desk) agree() error {
 }
 
 // before returns the world in which the journey begins.
-func (j journey) before(t *testing.T) *world {
+func (j journey) before(t *testing.T, f form) *world {
 	t.Helper()
-	d := open(t)
+	d := withModule(t, f)
 	if j.setup != nil {
 		if err := j.setup(d); err != nil {
 			t.Fatalf("setup: %v", err)
@@ -272,52 +278,60 @@ func TestCancelledAtEveryCall(t *testing.T) {
 }
 
 func disturb(t *testing.T, how func(*desk), left func(*desk) error) {
-	for name, j := range journeys {
-		t.Run(name, func(t *testing.T) {
-			before := j.before(t)
-			clean := start(t, before.copied(), t.TempDir())
-			if err := j.act(clean); err != nil {
-				t.Fatalf("undisturbed: %v", err)
-			}
-			if err := clean.agree(); err != nil {
-				t.Fatalf("undisturbed: %v", err)
-			}
-			want := clean.picture()
-			for n := 1; n <= clean.calls; n++ {
-				for _, after := range []bool{false, true} {
-					for _, back := range []bool{false, true} {
-						if back && j.back == nil {
-							continue
-						}
-						at := fmt.Sprintf("disturbed at call %d (after its effect: %v)", n, after)
-						d := start(t, before.copied(), t.TempDir())
-						how(d)
-						d.limit, d.after = n, after
-						err := j.act(d)
-						if d.calls < n {
-							t.Fatalf("call %d was never made: %v", n, err)
-						}
-						if err := left(d); err != nil {
-							t.Fatalf("%s: %v", at, err)
-						}
-						d = d.again()
-						next := j.act
-						if back {
-							next, at = j.back, at+", and taken back"
-						}
-						if err := next(d); err != nil {
-							t.Fatalf("%s: the next apply: %v", at, err)
-						}
-						if err := d.agree(); err != nil {
-							t.Fatalf("%s: %v", at, err)
-						}
-						if got := d.picture(); !back && got != want {
-							t.Fatalf("%s:\n got %s\nwant %s", at, got, want)
-						}
-					}
-				}
+	for _, f := range []form{noModule, beside, instead} {
+		t.Run(string(f), func(t *testing.T) {
+			t.Parallel()
+			for name, j := range journeys {
+				t.Run(name, func(t *testing.T) { j.disturb(t, f, how, left) })
 			}
 		})
+	}
+}
+
+// disturb disturbs the action at every call, in a world whose environments modules make so.
+func (j journey) disturb(t *testing.T, f form, how func(*desk), left func(*desk) error) {
+	before := j.before(t, f)
+	clean := start(t, before.copied(), t.TempDir())
+	if err := j.act(clean); err != nil {
+		t.Fatalf("undisturbed: %v", err)
+	}
+	if err := clean.agree(); err != nil {
+		t.Fatalf("undisturbed: %v", err)
+	}
+	want := clean.picture()
+	for n := 1; n <= clean.calls; n++ {
+		for _, after := range []bool{false, true} {
+			for _, back := range []bool{false, true} {
+				if back && j.back == nil {
+					continue
+				}
+				at := fmt.Sprintf("disturbed at call %d (after its effect: %v)", n, after)
+				d := start(t, before.copied(), t.TempDir())
+				how(d)
+				d.limit, d.after = n, after
+				err := j.act(d)
+				if d.calls < n {
+					t.Fatalf("call %d was never made: %v", n, err)
+				}
+				if err := left(d); err != nil {
+					t.Fatalf("%s: %v", at, err)
+				}
+				d = d.again()
+				next := j.act
+				if back {
+					next, at = j.back, at+", and taken back"
+				}
+				if err := next(d); err != nil {
+					t.Fatalf("%s: the next apply: %v", at, err)
+				}
+				if err := d.agree(); err != nil {
+					t.Fatalf("%s: %v", at, err)
+				}
+				if got := d.picture(); !back && got != want {
+					t.Fatalf("%s:\n got %s\nwant %s", at, got, want)
+				}
+			}
+		}
 	}
 }
 
@@ -357,6 +371,7 @@ func (d *desk) picture() string {
 		fmt.Fprintf(&b, "events=%d logs=%d\n", len(d.record.History("shop")), len(d.logs))
 		leases = nil
 	}
+	fmt.Fprintf(&b, "sites=%d ", len(d.sites))
 	fmt.Fprintf(&b, "environments=%d pending=%d images=%d artifacts=%d work=%d leases=%d recipes=%d\n",
 		len(d.envs), pending, len(d.images), len(d.artifacts), len(work), len(leases), len(st.ImageDefinitions))
 	return b.String()

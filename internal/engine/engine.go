@@ -23,6 +23,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
+	"github.com/penstock-io/terraform-provider-penstock/internal/modular"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 	"github.com/penstock-io/terraform-provider-penstock/internal/run"
@@ -38,10 +39,11 @@ type Ledger interface {
 	Purge(ctx context.Context, pipeline string) error
 }
 
-// Config is what an Engine works with. All but Dead, Logger, Now and LeaseTTL are required.
+// Config is what an Engine works with. All but Modules, Dead, Logger, Now and LeaseTTL are required.
 type Config struct {
 	Ledger    Ledger
 	Platform  pipeline.Platform
+	Modules   pipeline.Modules // nil: no pipeline can have a module
 	Runner    pipeline.Runner
 	Sources   pipeline.Sources
 	Artifacts pipeline.Artifacts
@@ -110,6 +112,9 @@ func New(c Config) *Engine {
 	if c.LeaseTTL == 0 {
 		c.LeaseTTL = DefaultLeaseTTL
 	}
+	if c.Modules == nil {
+		c.Modules = modular.None{}
+	}
 	if c.Person.Name == "" {
 		c.Person.Name = c.Holder.Actor
 	}
@@ -121,7 +126,7 @@ func New(c Config) *Engine {
 		States: e.states, Locks: e.locks, Ledger: c.Ledger, Holder: c.Holder, Now: c.Now, Patience: c.LeaseTTL + time.Second, Jitter: c.Jitter,
 	})
 	e.Collector = collect.New(collect.Config{
-		States: e.states, Locks: e.locks, Ledger: c.Ledger, Platform: c.Platform, Artifacts: c.Artifacts, Logs: c.Logs,
+		States: e.states, Locks: e.locks, Ledger: c.Ledger, Platform: c.Platform, Modules: c.Modules, Artifacts: c.Artifacts, Logs: c.Logs,
 		WorkDir: c.WorkDir, Process: c.Holder.Process, Logger: c.Logger, Now: c.Now, Archives: c.Archives, Export: c.Export,
 	})
 	return e.open()
@@ -147,7 +152,7 @@ func (e *Engine) open() *Engine {
 	e.Decisions = decision.New(decision.Config{States: e.states, Inquiries: e.Collector, Person: c.Person, Logger: c.Logger, Now: c.Now})
 	e.Stages, e.Images, e.Environments, e.Pipelines = run.New(run.Config{
 		States: e.states, Locks: e.locks, Creations: e.Creations, Collector: e.Collector, Statuses: e.Reports, Ledger: c.Ledger,
-		Platform: c.Platform, Runner: c.Runner, Sources: c.Sources, Artifacts: c.Artifacts, Logs: c.Logs, WorkDir: c.WorkDir,
+		Platform: c.Platform, Modules: c.Modules, Runner: c.Runner, Sources: c.Sources, Artifacts: c.Artifacts, Logs: c.Logs, WorkDir: c.WorkDir,
 		Surroundings: c.Surroundings, Holder: c.Holder, Person: c.Person, Dead: c.Dead, Logger: c.Logger, Now: c.Now,
 	}, e.found)
 	return e

@@ -40,13 +40,17 @@ func start(t *testing.T, w *world, work string) *desk {
 	processes++
 	l := &life{world: w, pid: processes, dir: work}
 	config := engine.Config{
-		Ledger: memLedger{l}, Platform: memPlatform{life: l}, Runner: memRunner{l}, Sources: memSources{l},
+		Ledger: memLedger{l}, Platform: memPlatform{life: l}, Modules: memModules{memPlatform{life: l}}, Runner: memRunner{l}, Sources: memSources{l},
 		Artifacts: memArtifacts{l}, Logs: memLogs{l}, WorkDir: work,
 		Holder: pipeline.Holder{Process: pipeline.Process{Host: "test", PID: l.pid}, Actor: "alice"}, Now: w.now,
 		Dead:     func(p pipeline.Process) bool { return p.Host == "test" && p.PID != l.pid },
 		LeaseTTL: 1000 * time.Hour, // by the world's clock, which goes on with each call
 	}
-	return &desk{t: t, life: l, config: config, ctx: context.Background(), work: work, shop: shop, Engine: engine.New(config)}
+	d := &desk{t: t, life: l, config: config, ctx: context.Background(), work: work, shop: shop, Engine: engine.New(config)}
+	if w.form != noModule {
+		d.shop.Module = &pipeline.Module{Directory: "environment"}
+	}
+	return d
 }
 
 func (w *world) now() time.Time {

@@ -40,6 +40,9 @@ type world struct {
 	published map[string]pipeline.Publication // by image
 	builders  map[string]bool                 // by token of their bake
 	snapshots map[string]bool                 // of images that are half removed
+	form      form                            // of the module that makes environments
+	sites     map[string]*memSite             // by environment
+	seenBy    map[string]pipeline.StepRequest // by command: what it was run with
 	prepared  int                             // fleets brought up
 	shifted   int
 	alarmed   bool              // no fleet keeps the traffic
@@ -67,6 +70,7 @@ func newWorld() *world {
 		clock: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), record: &ledgertest.Memory{},
 		images: map[string]int64{"img-base": 1}, envs: map[string]*memEnv{}, fences: map[string]int64{}, artifacts: map[string][]byte{},
 		logs: map[string]*bytes.Buffer{}, published: map[string]pipeline.Publication{}, builders: map[string]bool{}, snapshots: map[string]bool{}, unhealthy: map[string]bool{}, stepRuns: map[string]int{}, during: map[string]func(){},
+		form: noModule, sites: map[string]*memSite{}, seenBy: map[string]pipeline.StepRequest{},
 	}
 }
 
@@ -79,6 +83,11 @@ func (w *world) copied() *world {
 		e := *env
 		e.requests, e.installed = maps.Clone(env.requests), maps.Clone(env.installed)
 		c.envs[id] = &e
+	}
+	c.form = w.form
+	for id, site := range w.sites {
+		s := *site
+		c.sites[id] = &s
 	}
 	for id, log := range w.logs {
 		c.logs[id] = bytes.NewBuffer(bytes.Clone(log.Bytes()))
@@ -527,6 +536,7 @@ func (m memRunner) Run(ctx context.Context, r pipeline.StepRequest) (pipeline.St
 	}
 	err := m.do(ctx, func() error {
 		m.stepRuns[r.Step.Command]++
+		m.seenBy[r.Step.Command] = r
 		if r.Step.Command == "fail" || r.Step.Command == "fail "+r.Env["PENSTOCK_BUILD"] {
 			result.Status = pipeline.RunFailed
 			return pipeline.Errorf(pipeline.CodeFailed, "step", "step %q failed", r.Step.Name)
@@ -581,6 +591,8 @@ func (m memArtifacts) Get(_ context.Context, a pipeline.Artifact) (path string, 
 		return os.WriteFile(path, data, 0o600)
 	})
 }
+
+func (m memArtifacts) URL(a pipeline.Artifact) string { return "mem:" + a.Digest }
 
 func (m memArtifacts) Remove(ctx context.Context, digest string) error {
 	return m.do(ctx, func() error { delete(m.artifacts, digest); return nil })

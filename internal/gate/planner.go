@@ -265,7 +265,7 @@ func (v outlook) created(m Move, pending []string) Move {
 	case stage.Pin != "":
 		m.Candidate, m.Origin, m.Refusal = known(stage.Pin), OriginPin, v.checkPin(stage, stage.Pin)
 	case stage.Type == pipeline.TypeCommit && stage.Source != nil:
-		m.Candidate, m.Origin = known(pipeline.BuildID(stage.Pipeline, stage.Source.Digest, stage.BaseImage)), OriginSource
+		m.Candidate, m.Origin = known(pipeline.BuildIDOf(v.Pipeline, stage)), OriginSource
 	}
 	return m
 }

@@ -275,7 +275,7 @@ func (r *rules) madeBy(stage pipeline.Stage) string {
 	if stage.Type != pipeline.TypeCommit || stage.Source == nil {
 		return ""
 	}
-	id := pipeline.BuildID(stage.Pipeline, stage.Source.Digest, stage.BaseImage)
+	id := pipeline.BuildIDOf(r.Pipeline, stage)
 	if r.RejectedAbove(stage, id) != "" {
 		return ""
 	}

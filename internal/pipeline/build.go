@@ -14,21 +14,22 @@ import (
 
 // Build is an immutable combination of inputs: component revisions and base image.
 type Build struct {
-	ID        string    `json:"id"`
-	Number    int64     `json:"number,omitempty"` // 1, 2, 3, … in the pipeline, for people; set by the ledger, and never given again
-	Pipeline  string    `json:"pipeline"`
-	Stage     string    `json:"stage"` // the commit stage that makes it
-	Order     int64     `json:"order"` // higher is newer; set by the ledger where it is zero
-	Digest    string    `json:"digest"`
-	Revision  Revision  `json:"revision"`
-	Directory string    `json:"directory,omitempty"` // of the repository, in which steps run; empty for its root
-	Authors   []string  `json:"authors,omitempty"`   // and committers of the commits since the build before
-	BaseImage string    `json:"base_image,omitempty"`
-	Artifact  *Artifact `json:"artifact,omitempty"` // once the commit stage passed
-	Image     string    `json:"image,omitempty"`    // application image, once a stage baked it
-	BakedBy   string    `json:"baked_by,omitempty"` // that stage
-	CreatedAt time.Time `json:"created_at"`
-	CreatedBy string    `json:"created_by,omitempty"`
+	ID        string         `json:"id"`
+	Number    int64          `json:"number,omitempty"` // 1, 2, 3, … in the pipeline, for people; set by the ledger, and never given again
+	Pipeline  string         `json:"pipeline"`
+	Stage     string         `json:"stage"` // the commit stage that makes it
+	Order     int64          `json:"order"` // higher is newer; set by the ledger where it is zero
+	Digest    string         `json:"digest"`
+	Revision  Revision       `json:"revision"`
+	Directory string         `json:"directory,omitempty"` // of the repository, in which steps run; empty for its root
+	Authors   []string       `json:"authors,omitempty"`   // and committers of the commits since the build before
+	BaseImage string         `json:"base_image,omitempty"`
+	Artifact  *Artifact      `json:"artifact,omitempty"`                      // once the commit stage passed
+	Module    *ModulePackage `json:"module,omitempty" shape:"module_package"` // once the commit stage passed, of a pipeline with a module
+	Image     string         `json:"image,omitempty"`                         // application image, once a stage baked it
+	BakedBy   string         `json:"baked_by,omitempty"`                      // that stage
+	CreatedAt time.Time      `json:"created_at"`
+	CreatedBy string         `json:"created_by,omitempty"`
 }
 
 // Artifact is the distribution that a commit stage stored.
@@ -53,6 +54,16 @@ func BuildID(pipeline, sourceDigest, baseImage string) string {
 		h.Write([]byte(strconv.Itoa(len(part)) + ":" + part + "\n"))
 	}
 	return "b-" + hex.EncodeToString(h.Sum(nil))[:10]
+}
+
+// BuildIDOf returns the ID of the build that a commit stage of the pipeline makes of its
+// source. A module that does not ride with the source is one more input.
+func BuildIDOf(p Pipeline, s Stage) string {
+	digest := s.Source.Digest
+	if m := p.Module; m != nil && m.Source != "" {
+		digest += " " + hashJSON([]string{m.Source, m.Version})
+	}
+	return BuildID(s.Pipeline, digest, s.BaseImage)
 }
 
 // ParseBuildNumber reads the number of a build as people write it: 412 or #412. It reports

@@ -55,7 +55,8 @@ type Environment struct {
 	Healthy    int                `json:"-"`         // of the instances, as the platform says when it is asked; never recorded
 	Status     EnvironmentStatus  `json:"status"`
 	Endpoint   string             `json:"endpoint,omitempty"`
-	Reason     string             `json:"reason,omitempty"` // of a status that needs one
+	Module     *EnvironmentModule `json:"module,omitempty" shape:"environment_module"` // that makes its infrastructure; nil for none
+	Reason     string             `json:"reason,omitempty"`                            // of a status that needs one
 	CreatedAt  time.Time          `json:"created_at"`
 	TTL        time.Duration      `json:"ttl,omitempty"`
 	ExpiresAt  time.Time          `json:"expires_at,omitzero"`
@@ -69,6 +70,10 @@ func (e Environment) Alive() bool { return e.Status != EnvExpired && e.Status !=
 func (e Environment) Serves() bool {
 	return e.Status == EnvRunning || e.Status == EnvDegraded || e.Status == EnvKept
 }
+
+// IsModule reports whether a module is the environment, so that no platform has anything of
+// it.
+func (e Environment) IsModule() bool { return e.Module != nil && e.Module.Instead }
 
 // Image is what a bake yields.
 type Image struct {

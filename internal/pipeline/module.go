@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"maps"
 	"time"
 )
 
@@ -18,16 +19,29 @@ type Module struct {
 	Source    string                     `json:"source,omitempty"`    // any address that a module block of Terraform takes
 	Version   string                     `json:"version,omitempty"`   // constraint, for a Source that is in a registry
 	Variables map[string]json.RawMessage `json:"variables,omitempty"` // values in JSON, for all environments
-	// SecretsVersion grows with each change of the write-only variables.
-	SecretsVersion int64         `json:"secrets_version,omitempty"`
-	Program        string        `json:"terraform,omitempty"` // path or name of Terraform or OpenTofu; empty: the one that is found
-	Timeout        time.Duration `json:"timeout,omitempty"`   // of one apply; 0 means DefaultModuleTimeout
-	Stateful       []string      `json:"stateful,omitempty"`  // patterns of resource types or addresses that keep data, besides the known ones
+	Program   string                     `json:"terraform,omitempty"` // path or name of Terraform or OpenTofu; empty: the one that is found
+	Timeout   time.Duration              `json:"timeout,omitempty"`   // of one apply; 0 means DefaultModuleTimeout
+	Stateful  []string                   `json:"stateful,omitempty"`  // patterns of resource types or addresses that keep data, besides the known ones
 }
 
 // DefaultModuleTimeout bounds one apply of a module that sets no time-out of its own. A
 // replicated database takes most of an hour to come up; nothing that is common takes two.
 const DefaultModuleTimeout = 2 * time.Hour
+
+// EnvironmentModule says which module made the infrastructure of an environment.
+type EnvironmentModule struct {
+	// Package is the digest of the package that serves, or is being applied for the first time.
+	Package string `json:"package"`
+	// Instead says that the module is the environment: it has no instances of Penstock's.
+	Instead bool                       `json:"instead,omitempty"`
+	Outputs map[string]json.RawMessage `json:"outputs,omitempty"` // for people; none that are sensitive, and none with a meaning
+}
+
+// ModulePackage is the module of a build, as it was stored with it.
+type ModulePackage struct {
+	Artifact
+	Instead bool `json:"instead,omitempty"` // it has an output "endpoint"
+}
 
 // ModuleFacts are what a module may know of the environment that it makes: the fields of its
 // variable "penstock". A module declares those that it uses.
@@ -67,6 +81,7 @@ type PackRequest struct {
 // ModuleRequest asks for the infrastructure of one environment.
 type ModuleRequest struct {
 	Environment string // ID: it has one state
+	Fleet       string // ID that names what is applied, to tell it from what serves
 	Package     string // file on this machine that Pack wrote
 	Program     string // as in Module
 	Variables   map[string]json.RawMessage
@@ -98,6 +113,13 @@ type ModuleInstance struct {
 	TargetGroups   []string `json:"target_group_arns,omitempty"`
 }
 
+// ModuleSite is what is known of an environment's module.
+type ModuleSite struct {
+	Applied string        // the fleet that the last apply was for, whether or not it succeeded
+	Serving string        // the fleet that was kept last; empty for none
+	Outputs ModuleOutputs // of the last apply that succeeded
+}
+
 // ModulePlan is what an apply of a module would do.
 type ModulePlan struct {
 	Changes []ModuleChange `json:"changes,omitempty"` // by address
@@ -125,6 +147,28 @@ const (
 	ModuleRead    ModuleAction = "read"
 )
 
+// Where says where the module is, for people.
+func (m Module) Where() string {
+	switch {
+	case m.Directory != "":
+		return "directory " + m.Directory
+	case m.Version != "":
+		return m.Source + " " + m.Version
+	}
+	return m.Source
+}
+
+// VariablesOf returns the variables of the module for an environment: those of its own add to
+// those for all, and override them.
+func (m Module) VariablesOf(e EnvironmentSpec) map[string]json.RawMessage {
+	all := maps.Clone(m.Variables)
+	if all == nil {
+		all = map[string]json.RawMessage{}
+	}
+	maps.Copy(all, e.Variables)
+	return all
+}
+
 // Modules makes the infrastructure of environments with Terraform. It keeps the state of each
 // environment's module, with the package and the inputs of what was applied last and of what
 // serves, so that each can be applied again and destroyed without anything else: they may
@@ -141,8 +185,8 @@ type Modules interface {
 	Check(m Module) error
 	// Pack checks a module, as far as that needs no values, and writes its package: its files,
 	// those of the modules that it refers to, and the versions of its providers. The same
-	// files give the same package.
-	Pack(ctx context.Context, r PackRequest) error
+	// files give the same package. It returns whether the module has an output "endpoint".
+	Pack(ctx context.Context, r PackRequest) (instead bool, err error)
 	// Plan returns what Apply would do, and changes nothing.
 	Plan(ctx context.Context, r ModuleRequest) (ModulePlan, error)
 	// Apply makes the environment's infrastructure what the package and the inputs say. If it
@@ -153,8 +197,10 @@ type Modules interface {
 	// Revert applies again what serves, with its own package and inputs. If nothing serves, it
 	// destroys what there is.
 	Revert(ctx context.Context, environment string, log io.Writer) error
-	// Outputs returns the outputs of the last apply; CodeNotFound without one.
-	Outputs(ctx context.Context, environment string) (ModuleOutputs, error)
+	// Resize applies again what serves, for another number of instances.
+	Resize(ctx context.Context, environment string, instances int, log io.Writer) error
+	// Site returns what is known of the environment's module; CodeNotFound if it has none.
+	Site(ctx context.Context, environment string) (ModuleSite, error)
 	// Drift compares what was applied last with what exists, and changes nothing.
 	Drift(ctx context.Context, environment string, log io.Writer) (ModulePlan, error)
 	// Destroy destroys the environment's infrastructure, and then forgets it.

@@ -103,6 +103,9 @@ func (s *State) Inputs(stage Stage, build string) Inputs {
 	}
 	if stage.Env != nil {
 		in.Image = s.Launch(stage, build).Image
+		if m := s.Builds[build].Module; m != nil && s.Pipeline.Module != nil {
+			in.Module = m.Digest
+		}
 	}
 	return in
 }

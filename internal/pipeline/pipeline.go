@@ -20,6 +20,7 @@ type Pipeline struct {
 	ID      string  `json:"id"` // random, chosen when it is first defined
 	Name    string  `json:"name"`
 	Service Service `json:"service"`
+	Module  *Module `json:"module,omitempty"` // that makes the environments' infrastructure; nil for none
 	Scale   Scale   `json:"scale"`
 	Keep    int     `json:"keep"`  // builds retained besides those in use
 	Owner   string  `json:"owner"` // the configuration that defined it, to distinguish two

@@ -14,10 +14,14 @@ import (
 // without a service to start. The stage need not be in the state.
 func CheckStage(s *State, stage Stage) error {
 	op := placing(stage)
-	if stage.Env != nil && s.Pipeline.Service.Start == "" {
+	if stage.Env != nil && s.Pipeline.Service.Start == "" && s.Pipeline.Module == nil {
 		return Errorf(CodeInvalid, op, "a stage of type %s has an environment, and pipeline %q has no service.start to start in it", stage.Type, stage.Pipeline).
 			WithHint("Only a stage of type custom can do without an environment.").
 			WithAdvice(Set("service.start", `"…"`, "the pipeline"))
+	}
+	if stage.Env != nil && s.Pipeline.Module == nil && (len(stage.Env.Variables) > 0 || stage.Env.VariablesVersion > 0 || stage.Env.AllowDestroy) {
+		return Errorf(CodeInvalid, op, "its environment sets variables or allow_destroy, and pipeline %q has no module that could take them", stage.Pipeline).
+			WithHint("Set module on the penstock_pipeline, or remove the arguments.")
 	}
 	for _, up := range stage.Upstream() {
 		if up == stage.Name {

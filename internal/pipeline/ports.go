@@ -252,6 +252,9 @@ type FleetRequest struct {
 	Lasting      bool      // its instances may have what production's have, such as its secrets; else they are a test
 	Profile      string    // of the instances; empty: the platform's for what lasts, or for tests
 	Groups       []string  // security groups of the instances; none: the platform's, likewise
+	ExtraGroups  []string  // security groups of the instances besides
+	Subnets      []string  // of the instances; none: the platform's
+	TargetGroups []string  // ARNs: whose targets the instances are, too
 	Address      string    // of the endpoint
 	Port         int       // of the endpoint; 0 means any free one, the same for the environment's life
 	Certificate  string    // with which a new endpoint speaks HTTPS; empty: HTTP
@@ -490,6 +493,8 @@ type Artifacts interface {
 	// Get returns the path of a verified copy on this machine. It returns CodeCorrupt if the
 	// content is not what was recorded, CodeNotFound if it is gone.
 	Get(ctx context.Context, a Artifact) (path string, err error)
+	// URL says where the content is, for programs on machines that may read it.
+	URL(a Artifact) string
 	Remove(ctx context.Context, digest string) error
 	List(ctx context.Context) ([]string, error)
 }

@@ -40,6 +40,7 @@ type Phase string
 // The phases.
 const (
 	PhaseCheckout    Phase = "checkout"
+	PhaseModule      Phase = "module"      // the environment's infrastructure is applied
 	PhaseEnvironment Phase = "environment" // includes install and the hooks for the data
 	PhaseSteps       Phase = "steps"
 	PhaseArtifact    Phase = "artifact"
@@ -51,25 +52,26 @@ const (
 
 // Run is one execution of a stage for a build, or of a bake.
 type Run struct {
-	ID          string       `json:"id"` // "r-" + time-ordered; sorts by start
-	Pipeline    string       `json:"pipeline"`
-	Stage       string       `json:"stage"` // the stage's name; image/NAME for a bake
-	Kind        RunKind      `json:"kind"`
-	Build       string       `json:"build,omitempty"` // empty for bootstrap and bakes
-	Digest      string       `json:"digest"`          // definition digest
-	Inputs      Inputs       `json:"inputs"`
-	Status      RunStatus    `json:"status"` // running, passed, failed, cancelled or displaced
-	Phase       Phase        `json:"phase"`
-	Why         string       `json:"why,omitempty"`                                 // why it ran, in words
-	Promotion   int64        `json:"promotion,omitempty" shape:"promotion_version"` // version of the newest promotion that the run consumes
-	Environment string       `json:"environment,omitempty"`                         // environment ID
-	Fleet       string       `json:"fleet,omitempty"`                               // the fleet that the run brought up there
-	Image       string       `json:"image,omitempty"`                               // image that the run baked
-	Artifact    *Artifact    `json:"artifact,omitempty"`                            // artifact that the run stored
-	Steps       []StepResult `json:"steps,omitempty"`
-	Hooks       []HookResult `json:"hooks,omitempty"`    // of the service, that worked on the data
-	Backup      string       `json:"backup,omitempty"`   // name of the one that service.backup took
-	Restored    string       `json:"restored,omitempty"` // name of the backup that service.restore restored
+	ID          string         `json:"id"` // "r-" + time-ordered; sorts by start
+	Pipeline    string         `json:"pipeline"`
+	Stage       string         `json:"stage"` // the stage's name; image/NAME for a bake
+	Kind        RunKind        `json:"kind"`
+	Build       string         `json:"build,omitempty"` // empty for bootstrap and bakes
+	Digest      string         `json:"digest"`          // definition digest
+	Inputs      Inputs         `json:"inputs"`
+	Status      RunStatus      `json:"status"` // running, passed, failed, cancelled or displaced
+	Phase       Phase          `json:"phase"`
+	Why         string         `json:"why,omitempty"`                                 // why it ran, in words
+	Promotion   int64          `json:"promotion,omitempty" shape:"promotion_version"` // version of the newest promotion that the run consumes
+	Environment string         `json:"environment,omitempty"`                         // environment ID
+	Fleet       string         `json:"fleet,omitempty"`                               // the fleet that the run brought up there
+	Image       string         `json:"image,omitempty"`                               // image that the run baked
+	Artifact    *Artifact      `json:"artifact,omitempty"`                            // artifact that the run stored
+	Module      *ModulePackage `json:"module,omitempty" shape:"module_package"`       // module that the run stored
+	Steps       []StepResult   `json:"steps,omitempty"`
+	Hooks       []HookResult   `json:"hooks,omitempty"`    // of the service, that worked on the data
+	Backup      string         `json:"backup,omitempty"`   // name of the one that service.backup took
+	Restored    string         `json:"restored,omitempty"` // name of the backup that service.restore restored
 	// UnderWay is the step that has begun and has no result yet. On a run that has ended, it
 	// is the step in which its process died.
 	UnderWay  *StepUnderWay `json:"under_way,omitempty"`
@@ -108,6 +110,7 @@ const (
 type Inputs struct {
 	Artifact string `json:"artifact,omitempty"` // digest
 	Image    string `json:"image,omitempty"`
+	Module   string `json:"module,omitempty" shape:"module_digest"` // digest of the module
 }
 
 // StepResult is the outcome of one step.
@@ -236,6 +239,9 @@ func (r Run) Summary() RunSummary {
 	made := Inputs{Image: r.Image}
 	if r.Artifact != nil {
 		made.Artifact = r.Artifact.Digest
+	}
+	if r.Module != nil {
+		made.Module = r.Module.Digest
 	}
 	return RunSummary{
 		ID: r.ID, Stage: r.Stage, Kind: r.Kind, Build: r.Build, Digest: r.Digest, Inputs: r.Inputs, Made: made,

@@ -3,7 +3,11 @@
 
 package pipeline
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"time"
+)
 
 // SourceRef is the revision that a commit stage builds, or an image is baked from.
 type SourceRef struct {
@@ -29,7 +33,7 @@ func (r *SourceRef) Directory() string {
 // Paths says which files of a repository belong to which component, by patterns.
 //
 // A file belongs to the first component that has a pattern for it, in the order
-// ignore, infrastructure, configuration, data; a file that matches none is application.
+// ignore, module, infrastructure, configuration, data; a file that matches none is application.
 // With Directory, only the files below it count, and patterns are relative to it. Of the
 // files outside, those that an Include pattern, relative to the repository's root, matches
 // are application.
@@ -45,6 +49,7 @@ func (r *SourceRef) Directory() string {
 type Paths struct {
 	Directory      string   `json:"directory,omitempty"` // the part of the repository that counts, slash-separated; empty for all of it
 	Include        []string `json:"include,omitempty"`   // of the application, though outside of Directory; relative to the repository's root
+	Module         []string `json:"module,omitempty"`    // of the module that makes the environments
 	Infrastructure []string `json:"infrastructure,omitempty"`
 	Configuration  []string `json:"configuration,omitempty"`
 	Data           []string `json:"data,omitempty"`
@@ -65,10 +70,47 @@ type Revision struct {
 }
 
 // Components are the digests of the files of each component: "sha256:" and the
-// hex of it. A component without files has a digest too, always the same.
+// hex of it. A component without files has a digest too, always the same. Only where patterns
+// say which files are the module's has it one.
 type Components struct {
 	Application    string `json:"application"`
 	Configuration  string `json:"configuration"`
 	Infrastructure string `json:"infrastructure"`
 	Data           string `json:"data"`
+	Module         string `json:"module,omitempty"` // only where patterns say which files are the module's
+}
+
+// Component is one part of a system: its name, and the digest of its files.
+type Component struct{ Name, Digest string }
+
+// List returns the components in the order in which people list them. Without patterns for
+// the module's files, there is no component of them.
+func (c Components) List() []Component {
+	all := []Component{
+		{"application", c.Application}, {"configuration", c.Configuration}, {"infrastructure", c.Infrastructure}, {"data", c.Data},
+	}
+	if c.Module != "" {
+		all = append(all, Component{"module", c.Module})
+	}
+	return all
+}
+
+// Changed returns the names of the components that are others than those of an earlier
+// revision, in the order of List.
+func (c Components) Changed(was Components) []string {
+	before := map[string]string{}
+	for _, part := range was.List() {
+		before[part.Name] = part.Digest
+	}
+	var names []string
+	for _, part := range c.List() {
+		if before[part.Name] != part.Digest {
+			names = append(names, part.Name)
+		}
+		delete(before, part.Name)
+	}
+	for _, gone := range slices.Sorted(maps.Keys(before)) {
+		names = append(names, gone)
+	}
+	return names
 }

@@ -87,26 +87,29 @@ type Stage struct {
 
 // EnvironmentSpec says what environment the steps of a stage get.
 type EnvironmentSpec struct {
-	Instances        int               `json:"instances"` // 0 means the pipeline's scale
-	Env              map[string]string `json:"env,omitempty"`
-	SecretsVersion   int64             `json:"secrets_version,omitempty"`
-	Keep             bool              `json:"keep"`                  // persistent: it serves until the next build replaces it
-	Address          string            `json:"address,omitempty"`     // to listen on; empty means loopback
-	Port             int               `json:"port,omitempty"`        // of the endpoint; 0 means any free one, kept
-	Certificate      string            `json:"certificate,omitempty"` // ARN; the endpoint of a persistent environment speaks HTTPS with it
-	Balancer         *Balancer         `json:"load_balancer,omitempty"`
-	DataFrom         string            `json:"data_from,omitempty"` // the stage whose environment's data is copied
-	Unmasked         bool              `json:"unmasked,omitempty"`  // production's data may be copied as it is
-	DrainTimeout     time.Duration     `json:"drain_timeout"`       // 0 means DefaultDrainTimeout
-	InstanceType     string            `json:"instance_type,omitempty"`
-	Profile          string            `json:"instance_profile,omitempty"` // of the instances, with their role; empty: the platform's
-	Groups           []string          `json:"security_groups,omitempty"`  // of the instances; none: the platform's
-	Shift            []ShiftStep       `json:"shift,omitempty"`            // of a persistent environment; empty: all at once
-	Alarms           []string          `json:"alarms,omitempty"`           // that send its traffic back
-	KeepPrevious     time.Duration     `json:"keep_previous,omitempty"`
-	TargetAttributes map[string]string `json:"target_attributes,omitempty"` // of a persistent environment's target groups, by AWS's names
-	Scaling          *Scaling          `json:"scaling,omitempty"`           // of a persistent environment; nil: none is declared
-	TrustedProxies   []string          `json:"trusted_proxies,omitzero"`    // whose forwarding headers the endpoint keeps; nil: DefaultTrustedProxies
+	Instances        int                        `json:"instances"` // 0 means the pipeline's scale
+	Env              map[string]string          `json:"env,omitempty"`
+	SecretsVersion   int64                      `json:"secrets_version,omitempty"`
+	Keep             bool                       `json:"keep"`                  // persistent: it serves until the next build replaces it
+	Address          string                     `json:"address,omitempty"`     // to listen on; empty means loopback
+	Port             int                        `json:"port,omitempty"`        // of the endpoint; 0 means any free one, kept
+	Certificate      string                     `json:"certificate,omitempty"` // ARN; the endpoint of a persistent environment speaks HTTPS with it
+	Balancer         *Balancer                  `json:"load_balancer,omitempty"`
+	DataFrom         string                     `json:"data_from,omitempty"` // the stage whose environment's data is copied
+	Unmasked         bool                       `json:"unmasked,omitempty"`  // production's data may be copied as it is
+	DrainTimeout     time.Duration              `json:"drain_timeout"`       // 0 means DefaultDrainTimeout
+	InstanceType     string                     `json:"instance_type,omitempty"`
+	Profile          string                     `json:"instance_profile,omitempty"` // of the instances, with their role; empty: the platform's
+	Groups           []string                   `json:"security_groups,omitempty"`  // of the instances; none: the platform's
+	Shift            []ShiftStep                `json:"shift,omitempty"`            // of a persistent environment; empty: all at once
+	Alarms           []string                   `json:"alarms,omitempty"`           // that send its traffic back
+	KeepPrevious     time.Duration              `json:"keep_previous,omitempty"`
+	TargetAttributes map[string]string          `json:"target_attributes,omitempty"` // of a persistent environment's target groups, by AWS's names
+	Scaling          *Scaling                   `json:"scaling,omitempty"`           // of a persistent environment; nil: none is declared
+	Variables        map[string]json.RawMessage `json:"variables,omitempty"`         // of the pipeline's module: values in JSON
+	VariablesVersion int64                      `json:"variables_version,omitempty"` // of the write-only ones
+	AllowDestroy     bool                       `json:"allow_destroy,omitempty"`     // the module may destroy or replace what keeps data
+	TrustedProxies   []string                   `json:"trusted_proxies,omitzero"`    // whose forwarding headers the endpoint keeps; nil: DefaultTrustedProxies
 	Machine
 }
 
@@ -350,15 +353,21 @@ func (s Stage) Digest(p Pipeline) string {
 		Approval bool
 		Source   string
 		Runner   RunnerKind `json:",omitempty"` // what ran before the choice existed keeps its digest
+		Module   *Module    `json:",omitempty"` // as far as it decides what a run does
 	}{Type: s.Type, Steps: s.Steps, Artifact: s.Artifact, Bake: s.Bake, Approval: s.Approval, Runner: s.Runner}
 	if !s.TakesBuild() && s.Source != nil {
 		def.Source = s.Source.Digest
 	}
 	if s.Env != nil {
 		env := *s.Env
-		env.Instances, env.Shift, env.Alarms, env.KeepPrevious, env.TrustedProxies, env.Scaling = 0, nil, nil, 0, nil, nil
+		env.Instances, env.Shift, env.Alarms, env.KeepPrevious, env.TrustedProxies, env.Scaling, env.AllowDestroy = 0, nil, nil, 0, nil, nil, false
 		env.Unmasked = false
 		def.Env, def.Service = &env, p.Service.forDigest(s)
+	}
+	if m := p.Module; m != nil && s.Env != nil {
+		def.Module = &Module{Variables: m.Variables}
+	} else if m != nil && s.Type == TypeCommit {
+		def.Module = &Module{Directory: m.Directory, Source: m.Source, Version: m.Version}
 	}
 	return "d-" + hashJSON(def)[:16]
 }

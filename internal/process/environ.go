@@ -70,10 +70,13 @@ func Ceiling(dirs ...string) string {
 	return strings.Join(dirs, string(os.PathListSeparator))
 }
 
-// marked returns env with the mark of a tree.
+// marked returns env with the mark of a tree; with "" without any.
 func marked(env []string, mark string) []string {
 	env = slices.DeleteFunc(slices.Clone(env), func(kv string) bool {
 		return strings.HasPrefix(kv, markVariable+"=")
 	})
+	if mark == "" {
+		return env
+	}
 	return append(env, markVariable+"="+mark)
 }

@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"runtime"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -22,6 +23,9 @@ import (
 const (
 	// guardArgument as the first argument makes this binary a guard.
 	guardArgument = "__guard"
+
+	// gentlePrefix before the grace says that the command is a gentle one.
+	gentlePrefix = "gentle:"
 
 	// The guard's descriptors, in the order of ExtraFiles.
 	controlFD = 3
@@ -60,7 +64,9 @@ func Guard() {
 	unix.CloseOnExec(reportsFD)
 	unix.CloseOnExec(lockFD) // whatever it is
 	g := &guard{reports: json.NewEncoder(os.NewFile(reportsFD, "reports")), child: make(chan os.Signal, 1)}
-	grace, err := time.ParseDuration(os.Args[2])
+	text, gentle := strings.CutPrefix(os.Args[2], gentlePrefix)
+	g.gentle = gentle
+	grace, err := time.ParseDuration(text)
 	if err == nil {
 		err = adopt()
 	}
@@ -78,6 +84,7 @@ func Guard() {
 // guard looks after one command and its descendants.
 type guard struct {
 	reports *json.Encoder
+	gentle  bool
 	child   chan os.Signal
 	command int // process ID, and session
 	ended   bool
@@ -95,7 +102,7 @@ func (g *guard) run(grace time.Duration, program string, args []string) (report,
 	default:
 	}
 	pid, err := syscall.ForkExec(program, args, &syscall.ProcAttr{
-		Env: os.Environ(), Files: []uintptr{0, 1, 2}, Sys: commandAttributes(),
+		Env: os.Environ(), Files: []uintptr{0, 1, 2}, Sys: commandAttributes(g.gentle),
 	})
 	if err != nil {
 		return report{Ended: true, Exit: Exit{Code: -1}}, fmt.Errorf("%s: %w", program, err)
@@ -110,7 +117,11 @@ func (g *guard) run(grace time.Duration, program string, args []string) (report,
 			r.Stopped = true
 		}
 	}
-	r.Left = g.endAll(grace)
+	if g.gentle {
+		r.Left = g.seeOff(grace)
+	} else {
+		r.Left = g.endAll(grace)
+	}
 	if g.ended {
 		r.Exit = exitOf(g.status)
 	}
@@ -187,6 +198,33 @@ func (g *guard) endAll(grace time.Duration) []int {
 		case <-time.After(pause):
 		}
 	}
+}
+
+// seeOff ends a gentle command: SIGINT once, and SIGKILL to its session after the grace. It
+// returns the command if that could not be ended.
+func (g *guard) seeOff(grace time.Duration) []int {
+	if !g.ended {
+		signalTo(g.command, unix.SIGINT)
+		signalTo(g.command, unix.SIGCONT)
+	}
+	force := time.Now().Add(grace)
+	for g.reap(); !g.ended; g.reap() {
+		now := time.Now()
+		if now.After(force.Add(giveUp)) {
+			return []int{g.command}
+		}
+		if now.After(force) {
+			signalTo(-g.command, unix.SIGKILL)
+		}
+		select {
+		case <-g.child:
+		case <-time.After(pollEvery):
+		}
+	}
+	if g.status.Signaled() { // what it would have ended is left
+		signalTo(-g.command, unix.SIGKILL)
+	}
+	return nil
 }
 
 // descends reports whether pid is below the ancestor. The steps are counted, as

@@ -51,6 +51,12 @@ type Spec struct {
 	Stdout io.Writer     // nil discards; an *os.File is handed to the command as it is
 	Stderr io.Writer     // may be the same as Stdout, and then keeps its order
 	Grace  time.Duration // between SIGTERM and SIGKILL; 0 means DefaultGrace
+	// Gentle is for a command that loses something if it is killed in the middle of its work.
+	// It is asked to end by SIGINT, it alone and once, and is not killed with its guard, but
+	// asked. What it leaves running after an end of its own goes on. If it is killed after
+	// all, what runs in its session is killed with it. Its outputs should be files: a pipe
+	// breaks when this program is gone.
+	Gentle bool
 	// Lock stays open until the command and all that descends from it have ended, and is
 	// not handed to them: a file lock that the caller took on it, and does not keep, shows
 	// others, in any container, that they live. nil: none.
@@ -74,6 +80,8 @@ func (e Exit) String() string {
 // Process is a command that was started, with everything that descends from it.
 type Process struct {
 	ctx     context.Context
+	grace   time.Duration
+	gentle  bool
 	guard   *exec.Cmd
 	mark    string
 	control *os.File // closing it makes the guard end the tree

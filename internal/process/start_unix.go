@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"syscall"
 	"time"
 )
@@ -35,13 +36,17 @@ func Start(ctx context.Context, s Spec) (*Process, error) {
 	if s.Grace <= 0 {
 		s.Grace = DefaultGrace
 	}
-	p := &Process{ctx: ctx, mark: rand.Text(), done: make(chan struct{})}
+	p := &Process{ctx: ctx, grace: s.Grace, gentle: s.Gentle, mark: rand.Text(), done: make(chan struct{})}
 	self, err := selfPath()
 	if err != nil {
 		return nil, fmt.Errorf("start command: %w", err)
 	}
 	p.guard = exec.Command(self)
-	p.guard.Args = append([]string{os.Args[0], guardArgument, s.Grace.String(), program}, s.Args...)
+	grace := s.Grace.String()
+	if s.Gentle {
+		grace, p.mark = gentlePrefix+grace, "" // it may leave what is not to be found
+	}
+	p.guard.Args = append([]string{os.Args[0], guardArgument, grace, program}, s.Args...)
 	p.guard.Dir = s.Dir
 	p.guard.Env = marked(s.Env, p.mark)
 	p.guard.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -127,7 +132,11 @@ func (p *Process) launch(s Spec) (err error) {
 func (p *Process) watch() {
 	last, heard := p.listen()
 	_ = p.guard.Wait() // the report says how the command ended
-	if !heard {
+	switch {
+	case heard:
+	case p.gentle:
+		seeOff(last.Session, p.grace)
+	default:
 		endOrphans(p.mark, last.Session)
 	}
 	var failed error
@@ -160,6 +169,25 @@ func (p *Process) listen() (last report, ended bool) {
 			return last, last.Ended
 		}
 		last = next
+	}
+}
+
+// seeOff waits for a gentle command whose guard was killed, and kills its session after the
+// grace.
+func seeOff(session int, grace time.Duration) {
+	command, ok := Identify(session)
+	if !ok {
+		return
+	}
+	if runtime.GOOS != "linux" { // which has told it that its guard ended
+		signalTo(session, syscall.SIGINT)
+	}
+	for force := time.Now().Add(grace); command.Alive(); {
+		if time.Now().After(force) {
+			signalTo(-session, syscall.SIGKILL)
+			return
+		}
+		<-time.After(pollEvery)
 	}
 }
 

@@ -20,7 +20,7 @@ func selfPath() (string, error) { return os.Executable() }
 // adopt does nothing: macOS has no subreaper.
 func adopt() error { return nil }
 
-func commandAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
+func commandAttributes(bool) *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
 
 // living lists the processes that have not ended and descend from the guard, or
 // are still in the command's session.

@@ -26,7 +26,11 @@ func adopt() error {
 	return unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 }
 
-func commandAttributes() *syscall.SysProcAttr {
+// commandAttributes make a command end with its guard; a gentle one is asked to.
+func commandAttributes(gentle bool) *syscall.SysProcAttr {
+	if gentle {
+		return &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGINT}
+	}
 	return &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
 }
 

@@ -46,6 +46,7 @@ type pipelineModel struct {
 	Name         types.String   `tfsdk:"name"`
 	Qualified    types.String   `tfsdk:"qualified_name"`
 	Service      types.Object   `tfsdk:"service"`
+	Module       types.Object   `tfsdk:"module"`
 	Scale        types.Object   `tfsdk:"scale"`
 	Authorize    types.Object   `tfsdk:"authorize"`
 	SelfService  types.Object   `tfsdk:"self_service"`
@@ -100,7 +101,7 @@ func (r *pipelineResource) Schema(ctx context.Context, _ resource.SchemaRequest,
 				MarkdownDescription: "Name with the provider's `namespace` before it, if there is one. The `penstock` command, the board and AWS use this name.",
 			},
 			"service": schema.SingleNestedAttribute{
-				Optional: true, MarkdownDescription: "How the application runs. `/bin/sh -e` runs the commands in the root of an instance. Required if a stage has an environment.",
+				Optional: true, MarkdownDescription: "How the application runs. `/bin/sh -e` runs the commands in the root of an instance. Required if a stage has an environment that `module` does not make as a whole.",
 				Attributes: withHooks(map[string]schema.Attribute{
 					"install": command("Installs the artifact, the file `$PENSTOCK_ARTIFACT`, on the base image."),
 					"start":   command("Starts the service, which must listen on `$PORT` and stay in the foreground. Files that must outlive an instance go to `$PENSTOCK_DATA`."),
@@ -130,6 +131,7 @@ func (r *pipelineResource) Schema(ctx context.Context, _ resource.SchemaRequest,
 					},
 				}),
 			},
+			"module": moduleAttribute(),
 			"scale": schema.SingleNestedAttribute{
 				Optional: true, MarkdownDescription: "Size of production. Capacity, pre-production and production stages run at this size. Default: one instance.",
 				Attributes: map[string]schema.Attribute{
@@ -177,6 +179,7 @@ func expandPipeline(ctx context.Context, m pipelineModel, s *session, diags *dia
 			}
 		}
 	}
+	p.Module = expandModule(ctx, m.Module, diags)
 	if !m.Scale.IsNull() {
 		var s scaleModel
 		diags.Append(m.Scale.As(ctx, &s, basetypes.ObjectAsOptions{})...)
@@ -195,6 +198,7 @@ func flattenPipeline(ctx context.Context, p pipeline.Pipeline, sch schema.Schema
 	m.Keep, m.ForceDestroy = types.Int64Value(int64(p.Retained())), types.BoolValue(false)
 	m.History = flattenHistory(p.RetainHistory)
 	m.Service, m.Scale = types.ObjectNull(attrTypes("service")), types.ObjectNull(attrTypes("scale"))
+	m.Module = flattenModule(ctx, p.Module, attrTypes("module"), diags)
 	m.Authorize = flattenAuthorization(ctx, p.Authorization, attrTypes("authorize"), diags)
 	m.SelfService = flattenSelfService(ctx, p.SelfService, attrTypes("self_service"), diags)
 	m.Notify = flattenNotify(ctx, p.Notify, sch.Attributes["notify"].GetType(), diags)
@@ -227,6 +231,7 @@ func (r *pipelineResource) ValidateConfig(ctx context.Context, req resource.Vali
 	resp.Diagnostics.Append(req.Config.Get(ctx, &m)...)
 	validateNotify(ctx, m.Notify, &resp.Diagnostics)
 	validateHooks(m.Service, &resp.Diagnostics)
+	resp.Diagnostics.Append(validateModule(ctx, m.Module)...)
 	if resp.Diagnostics.HasError() || !known(ctx, m.Authorize) {
 		return
 	}
@@ -290,7 +295,7 @@ func (r *pipelineResource) ModifyPlan(ctx context.Context, req resource.ModifyPl
 			addError(&resp.Diagnostics, "replace pipeline", name, err)
 		}
 	}
-	if !known(ctx, m.Service, m.Scale, m.Authorize, m.SelfService, m.Notify, m.Keep) {
+	if !known(ctx, m.Service, m.Module, m.Scale, m.Authorize, m.SelfService, m.Notify, m.Keep) {
 		r.session.overlay.planPipeline(name, nil)
 		return
 	}
@@ -302,6 +307,9 @@ func (r *pipelineResource) ModifyPlan(ctx context.Context, req resource.ModifyPl
 	}
 	if err := r.session.Engine.Pipelines.CheckService(p.Service); err != nil {
 		addAttributeError(&resp.Diagnostics, path.Root("service").AtName("protocol"), "define pipeline", name, err)
+	}
+	if err := r.session.Engine.Pipelines.CheckModule(p.Module); err != nil {
+		addAttributeError(&resp.Diagnostics, path.Root("module"), "define pipeline", name, err)
 	}
 	r.session.overlay.planPipeline(name, &p)
 }

@@ -44,35 +44,39 @@ func newSelfServiceEnvResource() resource.Resource {
 }
 
 type selfServiceEnvModel struct {
-	ID         types.String   `tfsdk:"id"`
-	Pipeline   types.String   `tfsdk:"pipeline"`
-	Name       types.String   `tfsdk:"name"`
-	After      types.List     `tfsdk:"after"`
-	Build      types.String   `tfsdk:"build"`
-	Follow     types.Bool     `tfsdk:"follow"`
-	TTL        types.String   `tfsdk:"ttl"`
-	Instances  types.Int64    `tfsdk:"instances"`
-	Owner      types.String   `tfsdk:"owner"`
-	Env        types.Map      `tfsdk:"env"`
-	EnvWO      types.Map      `tfsdk:"env_wo"`
-	EnvVersion types.Int64    `tfsdk:"env_wo_version"`
-	Kind       types.String   `tfsdk:"instance_type"`
-	Volume     types.Object   `tfsdk:"volume"`
-	Hops       types.Int64    `tfsdk:"metadata_hop_limit"`
-	Spot       types.Bool     `tfsdk:"spot"`
-	Address    types.String   `tfsdk:"address"`
-	Port       types.Int64    `tfsdk:"port"`
-	Trusted    types.List     `tfsdk:"trusted_proxies"`
-	Timeouts   timeouts.Value `tfsdk:"timeouts"`
-	Status     types.String   `tfsdk:"status"`
-	Endpoint   types.String   `tfsdk:"endpoint"`
-	ExpiresAt  types.String   `tfsdk:"expires_at"`
-	ImageID    types.String   `tfsdk:"image_id"`
+	ID               types.String   `tfsdk:"id"`
+	Pipeline         types.String   `tfsdk:"pipeline"`
+	Name             types.String   `tfsdk:"name"`
+	After            types.List     `tfsdk:"after"`
+	Build            types.String   `tfsdk:"build"`
+	Follow           types.Bool     `tfsdk:"follow"`
+	TTL              types.String   `tfsdk:"ttl"`
+	Instances        types.Int64    `tfsdk:"instances"`
+	Owner            types.String   `tfsdk:"owner"`
+	Env              types.Map      `tfsdk:"env"`
+	EnvWO            types.Map      `tfsdk:"env_wo"`
+	EnvVersion       types.Int64    `tfsdk:"env_wo_version"`
+	Kind             types.String   `tfsdk:"instance_type"`
+	Volume           types.Object   `tfsdk:"volume"`
+	Hops             types.Int64    `tfsdk:"metadata_hop_limit"`
+	Spot             types.Bool     `tfsdk:"spot"`
+	Address          types.String   `tfsdk:"address"`
+	Port             types.Int64    `tfsdk:"port"`
+	Trusted          types.List     `tfsdk:"trusted_proxies"`
+	Variables        types.Dynamic  `tfsdk:"variables"`
+	VariablesWO      types.Dynamic  `tfsdk:"variables_wo"`
+	VariablesVersion types.Int64    `tfsdk:"variables_wo_version"`
+	Timeouts         timeouts.Value `tfsdk:"timeouts"`
+	Status           types.String   `tfsdk:"status"`
+	Endpoint         types.String   `tfsdk:"endpoint"`
+	ExpiresAt        types.String   `tfsdk:"expires_at"`
+	ImageID          types.String   `tfsdk:"image_id"`
 }
 
 // Schema implements resource.Resource.
 func (r *selfServiceEnvResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
 	attributes := envAttributes("the service")
+	maps.Copy(attributes, variablesAttributes())
 	maps.Copy(attributes, map[string]schema.Attribute{
 		"id":       idAttribute(),
 		"pipeline": replace(required("Name of the pipeline. A change replaces the environment.", isName())),
@@ -144,6 +148,7 @@ func (r *selfServiceEnvResource) ValidateConfig(ctx context.Context, req resourc
 			"env_wo is set without env_wo_version. Set env_wo_version = 1, and a higher number whenever the secrets change.")
 	}
 	resp.Diagnostics.Append(validateVolume(ctx, path.Root("volume"), m.Volume)...)
+	resp.Diagnostics.Append(validateOwnVariables(path.Empty(), m.Variables, m.VariablesWO, m.VariablesVersion)...)
 }
 
 // ModifyPlan implements resource.ResourceWithModifyPlan.
@@ -274,6 +279,7 @@ func (r *selfServiceEnvResource) chooseBuild(st *pipeline.State, g gates, m, sta
 }
 
 func (r *selfServiceEnvResource) request(m selfServiceEnvModel, env map[string]string) run.LaunchRequest {
+	var none diag.Diagnostics // what is validated can be expanded
 	return run.LaunchRequest{
 		Pipeline: r.session.pipelineName(m.Pipeline), Name: m.Name.ValueString(), Owner: m.Owner.ValueString(), Build: m.Build.ValueString(),
 		After: expandGates(m.After).stages, TTL: expandDuration(m.TTL), Configured: r.session.Owner,
@@ -281,6 +287,7 @@ func (r *selfServiceEnvResource) request(m selfServiceEnvModel, env map[string]s
 			Instances: int(m.Instances.ValueInt64()), Env: env, SecretsVersion: m.EnvVersion.ValueInt64(),
 			Address: m.Address.ValueString(), Port: int(m.Port.ValueInt64()), TrustedProxies: expandProxies(m.Trusted),
 			InstanceType: m.Kind.ValueString(), Machine: pipeline.Machine{Volume: expandVolume(m.Volume), Hops: int(m.Hops.ValueInt64()), Spot: m.Spot.ValueBool()},
+			Variables: expandVariables(m.Variables, &none), VariablesVersion: m.VariablesVersion.ValueInt64(),
 		},
 	}
 }
@@ -315,6 +322,7 @@ func (r *selfServiceEnvResource) apply(ctx context.Context, plan tfsdk.Plan, con
 	}
 	req := r.request(m, expandStrings(ctx, m.Env, diags))
 	req.Secrets, req.Create = expandSecrets(ctx, secret.EnvWO, diags), prior == nil
+	req.ModuleSecrets = expandSecretVariables(secret.VariablesWO, diags)
 	if req.Secrets == nil {
 		req.Secrets = pipeline.Secrets{} // the configuration has none
 	}
@@ -381,6 +389,7 @@ func (r *selfServiceEnvResource) Read(ctx context.Context, req resource.ReadRequ
 		m.Kind, m.Hops, m.Spot = orNull(env.Spec.InstanceType), intOrNull(env.Spec.Hops), trueOrNull(env.Spec.Spot)
 		m.Volume = flattenVolume(env.Spec.Volume, m.Volume.AttributeTypes(ctx))
 		m.Env, m.EnvWO, m.EnvVersion = flattenStrings(env.Spec.Env), types.MapNull(types.StringType), intOrNull(env.Spec.SecretsVersion)
+		m.Variables, m.VariablesWO, m.VariablesVersion = flattenVariables(env.Spec.Variables, &resp.Diagnostics), types.DynamicNull(), intOrNull(env.Spec.VariablesVersion)
 		m.Address, m.Port, m.Trusted = orNull(env.Spec.Address), intOrNull(env.Spec.Port), flattenProxies(env.Spec.TrustedProxies)
 	}
 	if env.Serves() {

@@ -54,6 +54,7 @@ type sourceDataModel struct {
 	Ref            types.String `tfsdk:"ref"`
 	Directory      types.String `tfsdk:"directory"`
 	Include        types.List   `tfsdk:"include"`
+	Module         types.List   `tfsdk:"module"`
 	Infrastructure types.List   `tfsdk:"infrastructure"`
 	Configuration  types.List   `tfsdk:"configuration"`
 	Data           types.List   `tfsdk:"data"`
@@ -81,6 +82,7 @@ func (d *sourceDataSource) Schema(_ context.Context, _ datasource.SchemaRequest,
 		Attributes: map[string]schema.Attribute{
 			"application": export("Digest of the application's files."), "configuration": export("Digest of the configuration's files."),
 			"infrastructure": export("Digest of the infrastructure's files."), "data": export("Digest of the data's files."),
+			"module": export("Digest of the module's files; null without patterns for them."),
 		},
 	}
 	revision := func(text string) schema.SingleNestedAttribute {
@@ -95,7 +97,7 @@ func (d *sourceDataSource) Schema(_ context.Context, _ datasource.SchemaRequest,
 		}}
 	}
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "The newest commit of a branch, read at every plan, with a digest of the files of each component. In a repository of several services, `directory` names the part that counts. A file belongs to the first of `ignore`, `infrastructure`, `configuration` and `data` that has a pattern for it, otherwise to the application.",
+		MarkdownDescription: "The newest commit of a branch, read at every plan, with a digest of the files of each component. In a repository of several services, `directory` names the part that counts. A file belongs to the first of `ignore`, `module`, `infrastructure`, `configuration` and `data` that has a pattern for it, otherwise to the application.",
 		Attributes: map[string]schema.Attribute{
 			"id": export("The commit."),
 			"repository": schema.StringAttribute{
@@ -115,6 +117,7 @@ func (d *sourceDataSource) Schema(_ context.Context, _ datasource.SchemaRequest,
 				Validators:          []validator.List{listvalidator.ValueStringsAre(isGlob()), listvalidator.AlsoRequires(path.MatchRoot("directory"))},
 				MarkdownDescription: "Patterns of files outside `directory` that also belong to the application, such as shared libraries. They are relative to the repository's root.",
 			},
+			"module":         globs("Patterns of the files of the Terraform module that makes the environments, as in `penstock_pipeline.module`. Without them, its files belong to the other components, and move what those move."),
 			"infrastructure": globs("Patterns of the infrastructure's files. `**` matches any number of directories; a pattern without `/` matches at any depth."),
 			"configuration":  globs("Patterns of the configuration's files."),
 			"data":           globs("Patterns of the data's files: migrations, seeds."),
@@ -128,7 +131,7 @@ func (d *sourceDataSource) Schema(_ context.Context, _ datasource.SchemaRequest,
 			"time":           export("Time of the commit, in RFC 3339."),
 			"message":        export("First line of the commit's message."),
 			"components":     components,
-			"revision":       revision("Application, configuration and data: the `source` of a commit stage."),
+			"revision":       revision("Application, configuration, data and module: the `source` of a commit stage."),
 			"image_revision": revision("Infrastructure and configuration: the `source` of a baked image."),
 		},
 	}

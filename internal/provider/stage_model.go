@@ -48,30 +48,34 @@ type stageModel struct {
 
 // environmentModel is a stage's environment.
 type environmentModel struct {
-	Instances    types.Int64  `tfsdk:"instances"`
-	Env          types.Map    `tfsdk:"env"`
-	EnvWO        types.Map    `tfsdk:"env_wo"`
-	EnvVersion   types.Int64  `tfsdk:"env_wo_version"`
-	Keep         types.Bool   `tfsdk:"keep"`
-	Address      types.String `tfsdk:"address"`
-	Port         types.Int64  `tfsdk:"port"`
-	Certificate  types.String `tfsdk:"certificate"`
-	DataFrom     types.String `tfsdk:"data_from"`
-	Unmasked     types.Bool   `tfsdk:"unmasked"`
-	DrainTimeout types.String `tfsdk:"drain_timeout"`
-	InstanceType types.String `tfsdk:"instance_type"`
-	Profile      types.String `tfsdk:"instance_profile"`
-	Groups       types.List   `tfsdk:"security_groups"`
-	Balancer     types.Object `tfsdk:"load_balancer"`
-	Shift        types.List   `tfsdk:"shift"`
-	Alarms       types.List   `tfsdk:"alarms"`
-	KeepPrevious types.String `tfsdk:"keep_previous"`
-	Trusted      types.List   `tfsdk:"trusted_proxies"`
-	Volume       types.Object `tfsdk:"volume"`
-	Hops         types.Int64  `tfsdk:"metadata_hop_limit"`
-	Spot         types.Bool   `tfsdk:"spot"`
-	Scaling      types.Object `tfsdk:"scaling"`
-	Attributes   types.Map    `tfsdk:"target_attributes"`
+	Instances        types.Int64   `tfsdk:"instances"`
+	Env              types.Map     `tfsdk:"env"`
+	EnvWO            types.Map     `tfsdk:"env_wo"`
+	EnvVersion       types.Int64   `tfsdk:"env_wo_version"`
+	Keep             types.Bool    `tfsdk:"keep"`
+	Address          types.String  `tfsdk:"address"`
+	Port             types.Int64   `tfsdk:"port"`
+	Certificate      types.String  `tfsdk:"certificate"`
+	DataFrom         types.String  `tfsdk:"data_from"`
+	Unmasked         types.Bool    `tfsdk:"unmasked"`
+	DrainTimeout     types.String  `tfsdk:"drain_timeout"`
+	InstanceType     types.String  `tfsdk:"instance_type"`
+	Profile          types.String  `tfsdk:"instance_profile"`
+	Groups           types.List    `tfsdk:"security_groups"`
+	Balancer         types.Object  `tfsdk:"load_balancer"`
+	Shift            types.List    `tfsdk:"shift"`
+	Alarms           types.List    `tfsdk:"alarms"`
+	KeepPrevious     types.String  `tfsdk:"keep_previous"`
+	Trusted          types.List    `tfsdk:"trusted_proxies"`
+	Variables        types.Dynamic `tfsdk:"variables"`
+	VariablesWO      types.Dynamic `tfsdk:"variables_wo"`
+	VariablesVersion types.Int64   `tfsdk:"variables_wo_version"`
+	AllowDestroy     types.Bool    `tfsdk:"allow_destroy"`
+	Volume           types.Object  `tfsdk:"volume"`
+	Hops             types.Int64   `tfsdk:"metadata_hop_limit"`
+	Spot             types.Bool    `tfsdk:"spot"`
+	Scaling          types.Object  `tfsdk:"scaling"`
+	Attributes       types.Map     `tfsdk:"target_attributes"`
 }
 
 // shiftModel is a step of a shift of traffic.
@@ -107,6 +111,7 @@ func expandStage(ctx context.Context, m stageModel, at *session, diags *diag.Dia
 			Machine:          pipeline.Machine{Volume: expandVolume(e.Volume), Hops: int(e.Hops.ValueInt64()), Spot: e.Spot.ValueBool()},
 			Scaling:          expandScaling(ctx, e.Scaling, diags),
 			TargetAttributes: expandStrings(ctx, e.Attributes, diags),
+			Variables:        expandVariables(e.Variables, diags), VariablesVersion: e.VariablesVersion.ValueInt64(), AllowDestroy: e.AllowDestroy.ValueBool(),
 		}
 		diags.Append(e.Alarms.ElementsAs(ctx, &s.Env.Alarms, false)...)
 		diags.Append(e.Groups.ElementsAs(ctx, &s.Env.Groups, false)...)
@@ -207,6 +212,7 @@ func flattenEnvironment(ctx context.Context, e, def *pipeline.EnvironmentSpec, e
 		Volume: flattenVolume(e.Volume, envTypes["volume"].(types.ObjectType).AttrTypes), Hops: intOrNull(e.Hops), Spot: trueOrNull(e.Spot),
 		Scaling:    flattenScaling(ctx, e.Scaling, envTypes["scaling"].(types.ObjectType).AttrTypes, diags),
 		Attributes: flattenStrings(e.TargetAttributes),
+		Variables:  flattenVariables(e.Variables, diags), VariablesWO: types.DynamicNull(), VariablesVersion: intOrNull(e.VariablesVersion), AllowDestroy: trueOrNull(e.AllowDestroy),
 	}
 	var d diag.Diagnostics
 	if len(e.Alarms) > 0 {

@@ -154,6 +154,7 @@ func validateTraffic(ctx context.Context, kind pipeline.StageType, o types.Objec
 		}
 	}
 	diags.Append(validateScaling(ctx, at.AtName("scaling"), e.Scaling, e.Instances)...)
+	diags.Append(validateOwnVariables(at, e.Variables, e.VariablesWO, e.VariablesVersion)...)
 	if e.Shift.IsUnknown() {
 		return diags
 	}
@@ -254,6 +255,9 @@ func (r *stageResource) apply(ctx context.Context, plan tfsdk.Plan, config tfsdk
 	request.Secrets.Steps = expandStepSecrets(ctx, secret.Steps, diags)
 	if wo, ok := secret.Environment.Attributes()["env_wo"].(types.Map); ok {
 		request.Secrets.Environment = expandSecrets(ctx, wo, diags)
+	}
+	if wo, ok := secret.Environment.Attributes()["variables_wo"].(types.Dynamic); ok {
+		request.Secrets.Module = expandSecretVariables(wo, diags)
 	}
 	if diags.HasError() {
 		return

@@ -59,11 +59,12 @@ func sourceAttribute(text string, required bool) schema.SingleNestedAttribute {
 				Attributes: map[string]schema.Attribute{
 					"application": field("Digest of the application's files."), "configuration": field("Digest of the configuration's files."),
 					"infrastructure": field("Digest of the infrastructure's files."), "data": field("Digest of the data's files."),
+					"module": optional("Digest of the module's files."),
 				},
 			},
 			"paths": schema.MapAttribute{
 				Optional: true, ElementType: pathsType.ElemType,
-				MarkdownDescription: "Patterns of `include`, `infrastructure`, `configuration`, `data` and `ignore`. `penstock diff` groups files by them.",
+				MarkdownDescription: "Patterns of `include`, `module`, `infrastructure`, `configuration`, `data` and `ignore`. `penstock diff` groups files by them.",
 			},
 			"web": optional("Address of the repository's pages, for links. Default: made from `repository`, if it is on a known host.", isWeb()),
 		},
@@ -99,7 +100,11 @@ func trustedProxiesAttribute() schema.ListAttribute {
 
 func environmentAttribute() schema.SingleNestedAttribute {
 	attributes := envAttributes("the service")
+	maps.Copy(attributes, variablesAttributes())
 	maps.Copy(attributes, map[string]schema.Attribute{
+		"allow_destroy": schema.BoolAttribute{
+			Optional: true, MarkdownDescription: "Whether an apply of the pipeline's `module` may destroy or replace resources that keep data, in this lasting environment. Set it for the one deployment that needs it. Default: false.",
+		},
 		"instances": schema.Int64Attribute{
 			Optional: true, Validators: []validator.Int64{int64validator.Between(1, 1000)},
 			MarkdownDescription: "Number of instances; with `scaling`, that a first deployment starts with. Default: 1 for acceptance, exploratory and custom stages, the pipeline's `scale` for the others.",

@@ -117,7 +117,7 @@ var (
 	// pathsType is that of patterns by component.
 	pathsType      = types.MapType{ElemType: types.ListType{ElemType: types.StringType}}
 	componentTypes = map[string]attr.Type{
-		"application": types.StringType, "configuration": types.StringType, "infrastructure": types.StringType, "data": types.StringType,
+		"application": types.StringType, "configuration": types.StringType, "infrastructure": types.StringType, "data": types.StringType, "module": types.StringType,
 	}
 	sourceTypes = map[string]attr.Type{
 		"repository": types.StringType, "directory": types.StringType, "commit": types.StringType, "digest": types.StringType,
@@ -129,7 +129,7 @@ var (
 // penstock_source and as keys of a revision's paths.
 func patterns(p *pipeline.Paths) map[string]*[]string {
 	return map[string]*[]string{
-		"include": &p.Include, "infrastructure": &p.Infrastructure, "configuration": &p.Configuration, "data": &p.Data, "ignore": &p.Ignore,
+		"include": &p.Include, "module": &p.Module, "infrastructure": &p.Infrastructure, "configuration": &p.Configuration, "data": &p.Data, "ignore": &p.Ignore,
 	}
 }
 
@@ -174,11 +174,12 @@ func expandComponents(ctx context.Context, o types.Object, diags *diag.Diagnosti
 		Configuration  types.String `tfsdk:"configuration"`
 		Infrastructure types.String `tfsdk:"infrastructure"`
 		Data           types.String `tfsdk:"data"`
+		Module         types.String `tfsdk:"module"`
 	}
 	diags.Append(o.As(ctx, &m, basetypes.ObjectAsOptions{})...)
 	return pipeline.Components{
 		Application: m.Application.ValueString(), Configuration: m.Configuration.ValueString(),
-		Infrastructure: m.Infrastructure.ValueString(), Data: m.Data.ValueString(),
+		Infrastructure: m.Infrastructure.ValueString(), Data: m.Data.ValueString(), Module: m.Module.ValueString(),
 	}
 }
 
@@ -188,7 +189,7 @@ func flattenComponents(c pipeline.Components) types.Object {
 	}
 	return types.ObjectValueMust(componentTypes, map[string]attr.Value{
 		"application": types.StringValue(c.Application), "configuration": types.StringValue(c.Configuration),
-		"infrastructure": types.StringValue(c.Infrastructure), "data": types.StringValue(c.Data),
+		"infrastructure": types.StringValue(c.Infrastructure), "data": types.StringValue(c.Data), "module": orNull(c.Module),
 	})
 }
 

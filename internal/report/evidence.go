@@ -188,16 +188,12 @@ func (r *Reports) compareFor(ctx context.Context, st *pipeline.State, q Evidence
 
 // risk is the order in which changes of components are listed: what can't be taken back by a
 // rollback comes first.
-var risk = []string{"data", "infrastructure", "configuration", "application"}
+var risk = []string{"data", "module", "infrastructure", "configuration", "application"}
 
 // changes counts what differs, by component.
 func changes(from, to pipeline.Build, d Diff) []Change {
 	list := []Change{}
-	is, was := to.Revision.Components, from.Revision.Components
-	digests := map[string][2]string{
-		"data": {was.Data, is.Data}, "infrastructure": {was.Infrastructure, is.Infrastructure},
-		"configuration": {was.Configuration, is.Configuration}, "application": {was.Application, is.Application},
-	}
+	changed := to.Revision.Components.Changed(from.Revision.Components)
 	for _, component := range risk {
 		c := Change{Component: component}
 		for _, f := range d.Files {
@@ -205,7 +201,7 @@ func changes(from, to pipeline.Build, d Diff) []Change {
 				c.Files, c.Added, c.Removed = c.Files+1, c.Added+f.Added, c.Removed+f.Removed
 			}
 		}
-		if digest := digests[component]; c.Files > 0 || digest[0] != digest[1] {
+		if c.Files > 0 || slices.Contains(changed, component) {
 			list = append(list, c)
 		}
 	}

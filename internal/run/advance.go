@@ -26,7 +26,8 @@ type AdvanceRequest struct {
 // StageSecrets are the write-only variables of a stage.
 type StageSecrets struct {
 	Environment pipeline.Secrets
-	Steps       []pipeline.Secrets // by the step's index; may be shorter
+	Module      map[string]pipeline.Secret // variables of the module: values in JSON
+	Steps       []pipeline.Secrets         // by the step's index; may be shorter
 }
 
 func (s StageSecrets) step(i int) pipeline.Secrets {
@@ -41,6 +42,9 @@ func (s StageSecrets) all() []pipeline.Secret {
 	all := s.Environment.Values()
 	for _, secrets := range s.Steps {
 		all = append(all, secrets.Values()...)
+	}
+	for _, secret := range s.Module {
+		all = append(all, secret)
 	}
 	return all
 }

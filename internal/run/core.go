@@ -43,6 +43,7 @@ type sources interface {
 type artifacts interface {
 	Put(ctx context.Context, path string) (pipeline.Artifact, error)
 	Get(ctx context.Context, a pipeline.Artifact) (path string, err error)
+	URL(a pipeline.Artifact) string
 }
 
 type logs interface {
@@ -78,6 +79,7 @@ type Config struct {
 	Statuses  statuses
 	Ledger    ledger
 	Platform  pipeline.Platform
+	Modules   pipeline.Modules
 	Runner    pipeline.Runner
 	Sources   sources
 	Artifacts artifacts
@@ -101,6 +103,7 @@ type core struct {
 	statuses     statuses
 	ledger       ledger
 	platform     pipeline.Platform
+	modules      pipeline.Modules
 	runner       pipeline.Runner
 	sources      sources
 	artifacts    artifacts
@@ -141,7 +144,7 @@ type Found struct {
 func New(c Config, found *Found) (*Stages, *Images, *Environments, *Pipelines) {
 	all := &core{
 		states: c.States, locks: c.Locks, creations: c.Creations, collector: c.Collector, statuses: c.Statuses, ledger: c.Ledger,
-		platform: c.Platform, runner: c.Runner, sources: c.Sources, artifacts: c.Artifacts, logs: c.Logs, workDirs: c.WorkDir,
+		platform: c.Platform, modules: c.Modules, runner: c.Runner, sources: c.Sources, artifacts: c.Artifacts, logs: c.Logs, workDirs: c.WorkDir,
 		surroundings: c.Surroundings, holder: c.Holder, person: c.Person, dead: c.Dead, logger: c.Logger, now: c.Now,
 	}
 	return &Stages{all}, &Images{all, found}, &Environments{all}, &Pipelines{all}

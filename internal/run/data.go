@@ -6,6 +6,7 @@ package run
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -52,10 +53,14 @@ func launchHooks(v pipeline.Service, seed bool) (all hooks) {
 
 // dataWork fills in what the run does with the data of its environment: a backup of what is
 // there, the restore that a rollback asks for, the copy for a new environment, and the
-// migration. isNew says that the environment has never served.
-func (a *attempt) dataWork(req *pipeline.FleetRequest, env pipeline.Environment, isNew bool) error {
+// migration. from is the environment whose data is copied; zero for none. An environment that
+// is a module has no instance in which a command could run.
+func (a *attempt) dataWork(ctx context.Context, req *pipeline.FleetRequest, env, from pipeline.Environment) error {
+	if env.IsModule() {
+		return nil
+	}
 	v := a.state.Pipeline.Service
-	lasting := env.Purpose == pipeline.ForStage
+	lasting, isNew, copies := env.Purpose == pipeline.ForStage, env.Fleet == "", from.ID != ""
 	restore, restores := a.restores()
 	var all hooks
 	if lasting && !isNew {
@@ -68,15 +73,16 @@ func (a *attempt) dataWork(req *pipeline.FleetRequest, env pipeline.Environment,
 		}
 		all.add(pipeline.Hook{Name: hookRestore, Line: v.Restore, Env: map[string]string{"PENSTOCK_BACKUP": restore.Name}, Again: true, Around: a.restored(restore)}, v)
 	}
-	from, copies, err := a.dataFrom()
-	if err != nil {
-		return err
-	}
 	switch {
 	case copies && v.Copy == "":
 		req.DataFrom = from.ID
 	case copies && isNew:
-		all.add(pipeline.Hook{Name: hookCopy, Line: v.Copy, Env: fromVariables(from), From: from.ID, Once: true}, v)
+		h := pipeline.Hook{Name: hookCopy, Line: v.Copy, From: from.ID, Once: true}
+		var err error
+		if h.Env, h.Secrets, err = a.fromVariables(ctx, from); err != nil {
+			return err
+		}
+		all.add(h, v)
 	}
 	if copies && (v.Copy == "" || isNew) {
 		all.add(pipeline.Hook{Name: hookMask, Line: v.Mask, Once: true}, v)
@@ -88,19 +94,20 @@ func (a *attempt) dataWork(req *pipeline.FleetRequest, env pipeline.Environment,
 	for i, h := range all {
 		all[i].Around = a.recorded(h)
 	}
-	req.Hooks = all
+	req.Hooks, req.Log = all, a.log // which hides the other environment's secrets, too
 	return nil
 }
 
-// dataFrom returns the environment whose data is copied into the run's new one. It refuses
+// dataFrom returns the environment whose data is copied into the run's new one; the zero one
+// for none. It refuses
 // what CheckMask refuses, which may not have known the other stage.
-func (a *attempt) dataFrom() (pipeline.Environment, bool, error) {
+func (a *attempt) dataFrom() (pipeline.Environment, error) {
 	if err := pipeline.CheckMask(a.state, a.stage); err != nil {
-		return pipeline.Environment{}, false, err
+		return pipeline.Environment{}, err
 	}
 	from, ok := a.state.DataSource(a.stage)
 	if env, exists := a.state.RunEnvironment(from.Name, pipeline.ForStage); ok && exists && env.Serves() {
-		return env, true, nil
+		return env, nil
 	}
 	if name := from.Name; ok || a.stage.Env.DataFrom != "" {
 		if !ok {
@@ -108,18 +115,33 @@ func (a *attempt) dataFrom() (pipeline.Environment, bool, error) {
 		}
 		a.logf("stage %q has no environment yet to copy data from", name)
 	}
-	return pipeline.Environment{}, false, nil
+	return pipeline.Environment{}, nil
 }
 
-// fromVariables returns the variables of another environment, under names of their own.
-func fromVariables(env pipeline.Environment) map[string]string {
-	vars := map[string]string{
+// fromVariables returns the variables of another environment, and of the module that made its
+// infrastructure, under names of their own.
+func (a *attempt) fromVariables(ctx context.Context, env pipeline.Environment) (vars map[string]string, secrets pipeline.Secrets, err error) {
+	const from = "PENSTOCK_FROM_"
+	vars, secrets = map[string]string{
 		"PENSTOCK_FROM_ENDPOINT": env.Endpoint, "PENSTOCK_FROM_ENVIRONMENT": env.ID, "PENSTOCK_FROM_STAGE": env.Stage, "PENSTOCK_FROM_BUILD": env.Build,
+	}, pipeline.Secrets{}
+	if env.Module != nil {
+		site, err := a.modules.Site(ctx, env.ID)
+		if err != nil {
+			return nil, nil, fmt.Errorf("read the outputs of the module of %s: %w", env.Describe(), err)
+		}
+		for name, value := range site.Outputs.Env {
+			vars[from+name] = value
+		}
+		for name, value := range site.Outputs.SecretEnv {
+			secrets[from+name] = value
+		}
+		a.log = a.hiding(a.log, append(a.secrets.all(), slices.Concat(a.outputs.SecretEnv.Values(), secrets.Values())...)...)
 	}
 	for name, value := range env.Spec.Env {
-		vars["PENSTOCK_FROM_"+name] = value
+		vars[from+name] = value
 	}
-	return vars
+	return vars, secrets, nil
 }
 
 // recorded returns what runs a hook with a part of its own in the log and in the record of
@@ -175,7 +197,7 @@ func (a *attempt) backupName(name string) (string, error) {
 		return "", fails(fmt.Sprintf("the name of the backup has more than %d characters", longestBackup))
 	case strings.ContainsFunc(name, unicode.IsControl) || !utf8.ValidString(name):
 		return "", fails(fmt.Sprintf("the name %q of the backup has characters that can't be printed", name))
-	case pipeline.NewRedactor(a.secrets.all()...).Text(name) != name:
+	case pipeline.NewRedactor(append(a.secrets.all(), a.outputs.SecretEnv.Values()...)...).Text(name) != name:
 		return "", fails("the name of the backup contains a secret, and would be recorded")
 	}
 	return name, nil
@@ -207,7 +229,7 @@ func (a *attempt) restored(backup pipeline.Backup) func(context.Context, pipelin
 // deployed adds to the facts of a run that passed what that means for the data: the backup
 // belongs to a build that served, and service.finish is to run some time.
 func (a *attempt) deployed(ctx context.Context, facts *pipeline.Facts) error {
-	if a.env == nil || a.env.Purpose != pipeline.ForStage {
+	if a.env == nil || a.env.Purpose != pipeline.ForStage || a.env.IsModule() {
 		return nil
 	}
 	st, err := a.states.State(ctx, a.run.Pipeline)

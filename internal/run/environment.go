@@ -54,10 +54,22 @@ func (a *attempt) prepare(ctx context.Context) error {
 	if what == pipeline.ForRun { // if this machine dies, the platform ends it
 		env.ExpiresAt = a.now().UTC().Add(a.stage.StepsLimit() + hooksLimit(a.state.Pipeline.Service) + runMargin)
 	}
+	next := env // what serves stays recorded until the traffic has gone over
+	next.Build, next.Run, next.Spec = a.run.Build, a.run.ID, a.stage.EnvironmentFor(a.state.Pipeline)
+	next.Instances = a.stage.Instances(a.state.Pipeline)
+	module, err := moduleOf(a.state, next, exists && env.Status != pipeline.EnvLaunching)
+	if err != nil {
+		return err
+	}
+	recorded := pipeline.Facts{}
+	if module != nil && env.Module == nil { // what is recorded can be removed
+		env.Module = &pipeline.EnvironmentModule{Instead: module.Instead}
+		recorded.Environment = &env
+	}
+	next.Module = env.Module
 	a.env = &env
 	fleet := pipeline.FleetOf(a.run.ID)
 	a.run.Environment, a.run.Fleet = env.ID, fleet
-	recorded := pipeline.Facts{}
 	if env.Status == pipeline.EnvLaunching {
 		recorded.Environment = &env
 	}
@@ -65,22 +77,31 @@ func (a *attempt) prepare(ctx context.Context) error {
 		return err
 	}
 	launch := a.state.Launch(a.stage, a.run.Build)
-	next := env // what serves stays recorded until the traffic has gone over
-	next.Build, next.Run, next.Spec = a.run.Build, a.run.ID, a.stage.EnvironmentFor(a.state.Pipeline)
+	from, err := a.dataFrom()
+	if err != nil {
+		return err
+	}
+	if err := a.settleFinish(ctx); err != nil {
+		return err
+	}
+	if err := a.enterModule(ctx, next, launch.Image, from.ID); err != nil {
+		return err
+	}
 	req, err := a.fleetRequest(ctx, next, launch, a.secrets.Environment, a.log)
 	if err != nil {
 		return err
 	}
 	req.Fleet = fleet
-	req.Instances = a.stage.Instances(a.state.Pipeline)
-	if err := a.settleFinish(ctx); err != nil {
+	furnish(&req, a.outputs)
+	if err := a.dataWork(ctx, &req, env, from); err != nil {
 		return err
 	}
-	if err := a.dataWork(&req, env, env.Fleet == ""); err != nil {
-		return err
+	if env.IsModule() {
+		a.logf("environment %s: the module is at %s", env.ID, a.outputs.Endpoint)
+	} else {
+		a.logf("environment %s: %s of %s", env.ID, pipeline.Count(req.Instances, "instance"), cmp.Or(launch.Image, "an empty root"))
 	}
-	a.logf("environment %s: %s of %s", env.ID, pipeline.Count(req.Instances, "instance"), cmp.Or(launch.Image, "an empty root"))
-	a.fleet, err = a.under(a.lease).Prepare(ctx, req)
+	a.fleet, err = a.of(env, a.lease, a.log).Prepare(ctx, req)
 	if err != nil {
 		return fmt.Errorf("launch %s: %w", env.Describe(), err)
 	}
@@ -159,6 +180,10 @@ func (s *Stages) removeObsolete(ctx context.Context, h *lock.Lock, stage pipelin
 
 // bake keeps the installed state of the environment as the build's image.
 func (a *attempt) bake(ctx context.Context) error {
+	if a.env.IsModule() {
+		a.logf("no image is baked: the module is the environment, and has no instance to take one of")
+		return nil
+	}
 	if err := a.enter(ctx, pipeline.PhaseBake); err != nil {
 		return err
 	}
@@ -202,7 +227,7 @@ func (a *attempt) finishEnvironment(ctx context.Context) error {
 func (a *attempt) shift(ctx context.Context) error {
 	traffic := a.stage.Env.Traffic()
 	traffic.Log = a.log
-	report, err := a.sendTraffic(ctx, a.lease, a.env.ID, a.run.Fleet, traffic)
+	report, err := a.sendTraffic(ctx, a.lease, *a.env, a.run.Fleet, traffic)
 	if err != nil {
 		return fmt.Errorf("shift traffic of %s: %w", a.env.Describe(), err)
 	}
@@ -213,6 +238,9 @@ func (a *attempt) shift(ctx context.Context) error {
 	env.Image, env.Spec = a.run.Inputs.Image, a.stage.EnvironmentFor(a.state.Pipeline)
 	env.Instances, env.Status = a.stage.Instances(a.state.Pipeline), pipeline.EnvRunning
 	env.Endpoint, env.Reason = report.Endpoint, ""
+	if err := a.served(ctx, a.state, &env); err != nil {
+		return err
+	}
 	a.env = &env
 	a.logf("environment %s: %s serves build %s", env.ID, env.Endpoint, env.Build)
 	return a.states.Append(ctx, a.run.Pipeline, &a.lease, pipeline.Event{Kind: pipeline.EnvironmentChanged, Facts: pipeline.Facts{Environment: &env}})
@@ -221,8 +249,8 @@ func (a *attempt) shift(ctx context.Context) error {
 // sendTraffic sends the traffic of an environment to a fleet. If that fails, or is cancelled,
 // the fleet is discarded. A fleet that has the traffic by then can't be discarded, and
 // serves: that is no failure, though what served before may end a little later.
-func (e *core) sendTraffic(ctx context.Context, lease pipeline.Lease, environment, fleet string, t pipeline.Traffic) (pipeline.EnvironmentReport, error) {
-	platform := e.under(lease)
+func (e *core) sendTraffic(ctx context.Context, lease pipeline.Lease, env pipeline.Environment, fleet string, t pipeline.Traffic) (pipeline.EnvironmentReport, error) {
+	platform, environment := e.of(env, lease, t.Log), env.ID
 	report, err := platform.Shift(ctx, environment, fleet, t)
 	if err == nil {
 		return report, nil
@@ -246,9 +274,19 @@ func (e *core) sendTraffic(ctx context.Context, lease pipeline.Lease, environmen
 // discardPending removes a fleet that a process prepared in an environment, before it died
 // without sending the traffic there.
 func (e *core) discardPending(ctx context.Context, h *lock.Lock, env pipeline.Environment) error {
-	reports, err := e.platform.Describe(ctx, env.ID)
-	if fleet := reports[env.ID].Pending; err == nil && fleet != "" {
-		err = e.under(h.Lease).Discard(ctx, env.ID, fleet)
+	platform := e.of(env, h.Lease, nil)
+	reports, err := platform.Describe(ctx, env.ID)
+	fleet := reports[env.ID].Pending
+	if err == nil && fleet == "" && env.Module != nil { // the module may have been applied for one that never came up
+		var site pipeline.ModuleSite
+		if site, err = e.modules.Site(ctx, env.ID); pipeline.IsNotFound(err) {
+			err = nil
+		} else if site.Applied != site.Serving {
+			fleet = site.Applied
+		}
+	}
+	if err == nil && fleet != "" {
+		err = platform.Discard(ctx, env.ID, fleet)
 	}
 	if err != nil {
 		return fmt.Errorf("clear %s: %w", env.Describe(), err)
@@ -262,7 +300,7 @@ func (e *core) discardPending(ctx context.Context, h *lock.Lock, env pipeline.En
 // caller records it.
 func (e *core) adjusted(ctx context.Context, h *lock.Lock, env pipeline.Environment, spec pipeline.EnvironmentSpec, instances int) (pipeline.Environment, error) {
 	if !env.Spec.TrustsAlike(spec) {
-		if err := e.under(h.Lease).Trust(ctx, env.ID, spec.TrustedProxies); err != nil {
+		if err := e.of(env, h.Lease, nil).Trust(ctx, env.ID, spec.TrustedProxies); err != nil {
 			return env, fmt.Errorf("trust other proxies at %s: %w", env.Describe(), err)
 		}
 	}
@@ -282,7 +320,7 @@ func (e *core) resized(ctx context.Context, h *lock.Lock, env pipeline.Environme
 	if err := e.recordEnvironment(ctx, h, env); err != nil {
 		return env, err
 	}
-	if err := e.under(h.Lease).Resize(ctx, env.ID, to); err != nil {
+	if err := e.of(env, h.Lease, nil).Resize(ctx, env.ID, to); err != nil {
 		return env, fmt.Errorf("resize %s to %s: %w", env.Describe(), pipeline.Count(to.Instances, "instance"), err)
 	}
 	env.Instances = to.Instances
@@ -302,7 +340,7 @@ func (a *attempt) abandonEnvironment(ctx context.Context, status pipeline.RunSta
 			env.Status, env.Endpoint, env.Fleet = pipeline.EnvKept, a.fleet.Endpoint, a.fleet.ID
 			env.Reason = "kept after run " + a.run.ID + " failed"
 			until := a.now().UTC().Add(keptLife)
-			if err := a.under(a.lease).Extend(ctx, env.ID, until); err != nil {
+			if err := a.of(env, a.lease, a.log).Extend(ctx, env.ID, until); err != nil {
 				a.logf("environment %s ends at %s, as it could not be given more time: %v", env.ID, pipeline.Moment(env.ExpiresAt.UTC()), err)
 			} else {
 				env.ExpiresAt = until
@@ -312,7 +350,7 @@ func (a *attempt) abandonEnvironment(ctx context.Context, status pipeline.RunSta
 		}
 		return nil, a.collector.EndEnvironment(ctx, a.run.Pipeline, a.lease, env)
 	}
-	if err := a.under(a.lease).Discard(ctx, env.ID, a.run.Fleet); err != nil {
+	if err := a.of(env, a.lease, a.log).Discard(ctx, env.ID, a.run.Fleet); err != nil {
 		return nil, fmt.Errorf("discard fleet of %s: %w", env.Describe(), err)
 	}
 	if env.Status == pipeline.EnvLaunching { // it was new, so nothing serves in it

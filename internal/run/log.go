@@ -40,6 +40,12 @@ func (e *core) newLog(w io.WriteCloser, hide ...pipeline.Secret) *runLog {
 	return &runLog{runlog.New(raw, runlog.Options{Now: e.now, Hide: pipeline.NewRedactor(hide...)}), raw, w.Close}
 }
 
+// hiding returns the log for what comes from now on, in which other secrets may be.
+func (e *core) hiding(l *runLog, hide ...pipeline.Secret) *runLog {
+	_ = l.Finish() // a log that can't be written is no reason to stop
+	return &runLog{runlog.New(l.raw, runlog.Options{Now: e.now, Hide: pipeline.NewRedactor(hide...)}), l.raw, l.close}
+}
+
 // noLog returns a log that is written nowhere.
 func (e *core) noLog() *runLog {
 	return &runLog{runlog.New(nil, runlog.Options{}), &counted{to: io.Discard}, func() error { return nil }}

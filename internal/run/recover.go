@@ -81,7 +81,7 @@ func (a *attempt) conclude(ctx context.Context) error {
 		}
 		return a.finishInterrupted(ctx)
 	case a.run.Phase == pipeline.PhaseShift && a.env != nil:
-		alive, err := a.fleetLives(ctx, a.run)
+		alive, err := a.fleetLives(ctx, a.lease, *a.env, a.run)
 		if err != nil {
 			return err
 		}
@@ -105,12 +105,12 @@ func (a *attempt) giveUp(ctx context.Context, status pipeline.RunStatus, cause e
 }
 
 // fleetLives reports whether the platform still has the run's fleet.
-func (e *core) fleetLives(ctx context.Context, run pipeline.Run) (bool, error) {
-	reports, err := e.platform.Describe(ctx, run.Environment)
+func (e *core) fleetLives(ctx context.Context, lease pipeline.Lease, env pipeline.Environment, run pipeline.Run) (bool, error) {
+	reports, err := e.of(env, lease, nil).Describe(ctx, env.ID)
 	if err != nil {
-		return false, fmt.Errorf("describe environment %s: %w", run.Environment, err)
+		return false, fmt.Errorf("describe %s: %w", env.Describe(), err)
 	}
-	r := reports[run.Environment]
+	r := reports[env.ID]
 	alive := r.Status == pipeline.EnvRunning || r.Status == pipeline.EnvDegraded
 	return alive && (r.Serving == run.Fleet || r.Pending == run.Fleet), nil
 }
@@ -121,6 +121,9 @@ func (a *attempt) finishInterrupted(ctx context.Context) error {
 	a.build = a.state.Builds[a.run.Build]
 	if a.run.Artifact != nil {
 		a.build.Artifact = a.run.Artifact
+	}
+	if a.run.Module != nil {
+		a.build.Module = a.run.Module
 	}
 	if a.run.Image != "" {
 		a.build.Image, a.build.BakedBy = a.run.Image, a.stage.Name

@@ -33,6 +33,7 @@ type attempt struct {
 	run     pipeline.Run
 	env     *pipeline.Environment // nil until one is recorded
 	fleet   pipeline.Fleet
+	outputs pipeline.ModuleOutputs // of the environment's module
 	takes   map[pipeline.Key]int64 // the promotion that the run takes up, unchanged; nil for none
 	work    string                 // directory of the run, removed when it ends
 	log     *runLog                // nil before there is one
@@ -158,10 +159,8 @@ func (a *attempt) phases(ctx context.Context) error {
 	if err := a.steps(ctx); err != nil {
 		return err
 	}
-	if a.stage.Artifact != "" {
-		if err := a.store(ctx); err != nil {
-			return err
-		}
+	if err := a.store(ctx); err != nil {
+		return err
 	}
 	if a.stage.Bake && a.env != nil {
 		if err := a.bake(ctx); err != nil {
@@ -224,7 +223,12 @@ func (a *attempt) needsCheckout() bool {
 			return true
 		}
 	}
-	return a.stage.Artifact != ""
+	return a.stage.Artifact != "" || packs(a.state, a.stage) && a.state.Pipeline.Module.Directory != ""
+}
+
+// packs reports whether a run of the stage stores the module with its build.
+func packs(st *pipeline.State, stage pipeline.Stage) bool {
+	return stage.Type == pipeline.TypeCommit && st.Pipeline.Module != nil
 }
 
 // steps executes the stage's steps in order and stops at the first that fails.
@@ -243,10 +247,10 @@ func (a *attempt) steps(ctx context.Context) error {
 	}
 	for i, step := range steps {
 		req := pipeline.StepRequest{
-			Step: step, Run: a.run.ID, Runner: a.stage.Runner, Checkout: a.checkout(), Env: env, Secrets: a.secrets.step(i),
-			Mask: a.secrets.all(), Endpoint: a.fleet.Endpoint, Before: before, Log: a.log.raw, Styles: true,
+			Step: step, Run: a.run.ID, Runner: a.stage.Runner, Checkout: a.checkout(), Env: env, Secrets: stepSecrets(step, a.secrets.step(i), a.outputs.SecretEnv),
+			Mask: append(a.secrets.all(), a.outputs.SecretEnv.Values()...), Endpoint: a.fleet.Endpoint, Before: before, Log: a.log.raw, Styles: true,
 		}
-		if a.env != nil {
+		if a.env != nil && !a.env.IsModule() {
 			req.Exec = func(ctx context.Context, c pipeline.Command, log io.Writer) (int, error) {
 				return a.platform.Exec(ctx, a.env.ID, a.fleet.ID, c, log)
 			}
@@ -273,9 +277,25 @@ func (a *attempt) next(i int) {
 	}
 }
 
+// stepSecrets returns the secret variables of a step: its own, and those that the module of the
+// environment has made.
+func stepSecrets(step pipeline.Step, own, made pipeline.Secrets) pipeline.Secrets {
+	all := pipeline.Secrets{}
+	maps.Copy(all, made)
+	for name := range step.Env {
+		delete(all, name) // the step's own value counts
+	}
+	maps.Copy(all, own)
+	return all
+}
+
 // variables returns what every step sees.
 func (a *attempt) variables(ctx context.Context) (map[string]string, error) {
-	env := map[string]string{
+	env := maps.Clone(a.outputs.Env)
+	if env == nil {
+		env = map[string]string{}
+	}
+	maps.Copy(env, map[string]string{
 		"PENSTOCK_PIPELINE": a.run.Pipeline,
 		"PENSTOCK_STAGE":    a.stage.Name,
 		"PENSTOCK_BUILD":    a.build.ID,
@@ -283,7 +303,7 @@ func (a *attempt) variables(ctx context.Context) (map[string]string, error) {
 		"PENSTOCK_REVISION": a.build.Revision.Commit,
 		"PENSTOCK_ENDPOINT": a.fleet.Endpoint,
 		"PENSTOCK_ROOT":     a.checkout(),
-	}
+	})
 	if a.stage.Source != nil {
 		env["PENSTOCK_REVISION"] = a.stage.Source.Commit
 	}
@@ -297,11 +317,27 @@ func (a *attempt) variables(ctx context.Context) (map[string]string, error) {
 	return env, nil
 }
 
-// store keeps the artifact that the steps made.
+// store keeps the artifact that the steps made, and the module that rides with the build.
 func (a *attempt) store(ctx context.Context) error {
+	if a.stage.Artifact == "" && !packs(a.state, a.stage) {
+		return nil
+	}
 	if err := a.enter(ctx, pipeline.PhaseArtifact); err != nil {
 		return err
 	}
+	if a.stage.Artifact != "" {
+		if err := a.storeArtifact(ctx); err != nil {
+			return err
+		}
+	}
+	if packs(a.state, a.stage) {
+		return a.pack(ctx)
+	}
+	return nil
+}
+
+// storeArtifact keeps the artifact that the steps made.
+func (a *attempt) storeArtifact(ctx context.Context) error {
 	root, err := os.OpenRoot(a.checkout())
 	if err != nil {
 		return err
@@ -332,7 +368,7 @@ func (a *attempt) pass(ctx context.Context) error {
 		Stage: a.stage.Name, Build: a.run.Build, Run: a.run.ID, Previous: a.state.Current[a.stage.Name].Build, Promotion: &a.run.Promotion,
 		At: a.state.Current[a.stage.Name].Since(a.run.Build, a.now()),
 	}}
-	if a.run.Artifact != nil || a.run.Image != "" {
+	if a.run.Artifact != nil || a.run.Module != nil || a.run.Image != "" {
 		facts.Build = &a.build
 	}
 	ctx, cancel := lock.CleanUp(ctx) // nothing is left that could be cancelled

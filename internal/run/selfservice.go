@@ -29,7 +29,10 @@ type LaunchRequest struct {
 	TTL      time.Duration
 	Spec     pipeline.EnvironmentSpec
 	Secrets  pipeline.Secrets // nil: the caller does not know them
-	Create   bool             // the caller knows of no such environment yet
+	// ModuleSecrets are write-only variables of the module: values in JSON. Nil: the caller
+	// does not know them.
+	ModuleSecrets map[string]pipeline.Secret
+	Create        bool // the caller knows of no such environment yet
 	// Renew restarts the TTL; otherwise it counts from the launch.
 	Renew bool
 	// SameTTL says that the configuration has not changed the TTL. An environment that
@@ -204,7 +207,7 @@ func (e *Environments) Launch(ctx context.Context, r LaunchRequest) (pipeline.En
 	if !st.Exists() {
 		return pipeline.Environment{}, state.NoPipeline(r.Pipeline)
 	}
-	if st.Pipeline.Service.Start == "" {
+	if st.Pipeline.Service.Start == "" && st.Pipeline.Module == nil {
 		ways := []pipeline.Advice{pipeline.Set("service.start", `"…"`, "the pipeline")}
 		if r.Tree != nil {
 			ways = append(ways, pipeline.Advice{Verb: pipeline.VerbStart})
@@ -213,6 +216,9 @@ func (e *Environments) Launch(ctx context.Context, r LaunchRequest) (pipeline.En
 	}
 	env, exists := st.PersonEnvironment(r.Name)
 	if exists {
+		if env, err = e.tracedModule(leased, env); err != nil {
+			return pipeline.Environment{}, err
+		}
 		if r.Owner, err = e.takeOver(leased, st, &env, r); err != nil {
 			return pipeline.Environment{}, err
 		}
@@ -232,7 +238,7 @@ func (e *Environments) Launch(ctx context.Context, r LaunchRequest) (pipeline.En
 			return pipeline.Environment{}, err
 		}
 	}
-	if exists && env.Serves() && r.Tree == nil && env.Build == runs.build && env.Digest == specDigest(r.Spec) {
+	if exists && env.Serves() && r.Tree == nil && env.Build == runs.build && env.Digest == specDigest(st, r.Spec) {
 		env, err = e.adjust(leased, h, env, r)
 	} else {
 		env, err = e.relaunch(leased, h, st, env, runs, r)
@@ -280,8 +286,8 @@ func (e *Environments) newPersonEnvironment(r LaunchRequest) pipeline.Environmen
 }
 
 // specDigest is equal for environments whose service would run the same way.
-func specDigest(spec pipeline.EnvironmentSpec) string {
-	return pipeline.Stage{Type: pipeline.TypeCustom, Env: &spec}.Digest(pipeline.Pipeline{})
+func specDigest(st *pipeline.State, spec pipeline.EnvironmentSpec) string {
+	return pipeline.Stage{Type: pipeline.TypeCustom, Env: &spec}.Digest(pipeline.Pipeline{Module: st.Pipeline.Module})
 }
 
 // adjust changes size, trusted proxies and time to live of an environment that runs the right build.
@@ -297,7 +303,7 @@ func (e *Environments) adjust(ctx context.Context, h *lock.Lock, env pipeline.En
 	expires := e.expiry(env, r)
 	if !expires.Equal(env.ExpiresAt) {
 		env.ExpiresAt = expires
-		if err := e.under(h.Lease).Extend(ctx, env.ID, expires); err != nil {
+		if err := e.of(env, h.Lease, nil).Extend(ctx, env.ID, expires); err != nil {
 			return env, fmt.Errorf("extend %s: %w", env.Describe(), err)
 		}
 	}
@@ -323,7 +329,7 @@ func (e *Environments) expiry(env pipeline.Environment, r LaunchRequest) time.Ti
 // relaunch brings up a fleet of the content and sends the environment's traffic to it. If
 // that fails, what served before keeps serving, and a new environment is removed.
 func (e *Environments) relaunch(ctx context.Context, h *lock.Lock, st *pipeline.State, env pipeline.Environment, runs content, r LaunchRequest) (_ pipeline.Environment, err error) {
-	if r.Spec.SecretsVersion > 0 && r.Secrets == nil {
+	if r.Spec.SecretsVersion > 0 && r.Secrets == nil || r.Spec.VariablesVersion > 0 && r.ModuleSecrets == nil {
 		return env, pipeline.Errorf(pipeline.CodeRefused, "launch "+env.Describe(), "it is %s, and the secrets that its configuration sets are not stored", env.Status).
 			WithHint("Apply the configuration in %s with a longer ttl.", env.Configured)
 	}
@@ -331,36 +337,56 @@ func (e *Environments) relaunch(ctx context.Context, h *lock.Lock, st *pipeline.
 	if fresh {
 		env.CreatedAt = e.now().UTC()
 	}
+	was := env
 	env.Build, env.Image, env.Spec, env.TTL, env.Instances = runs.build, runs.launch.Image, r.Spec, r.TTL, max(r.Spec.Instances, 1)
 	env.ExpiresAt = e.expiry(env, r)
+	module, err := moduleOf(st, env, !fresh)
+	if err != nil {
+		return was, err
+	}
 	if fresh {
-		env.Status, env.Endpoint, env.Reason = pipeline.EnvLaunching, "", ""
-		if err := e.under(h.Lease).Destroy(ctx, env.ID); err != nil {
+		if err := e.of(was, h.Lease, nil).Destroy(ctx, env.ID); err != nil {
 			return env, fmt.Errorf("clear %s: %w", env.Describe(), err)
 		}
+		env.Module = nil
+	}
+	if module != nil && env.Module == nil {
+		env.Module = &pipeline.EnvironmentModule{Instead: module.Instead}
+		if !fresh { // what is recorded can be removed
+			was.Module = env.Module
+			if err := e.recordEnvironment(ctx, h, was); err != nil {
+				return was, err
+			}
+		}
+	}
+	if fresh {
+		env.Status, env.Endpoint, env.Reason = pipeline.EnvLaunching, "", ""
 		if err := e.reserve(ctx, h, st, env, r); err != nil {
 			return env, err
 		}
 	}
-	fleet, endpoint, err := e.bringUp(ctx, h, env, runs, r, fresh)
+	fleet, endpoint, err := e.bringUp(ctx, h, st, env, runs, r, fresh)
 	if err != nil {
 		return env, e.abandonLaunch(ctx, h, env, fleet, fresh, err)
 	}
 	ctx, cancel := lock.CleanUp(ctx) // what serves is recorded, whoever gave up waiting
 	defer cancel()
 	if !fresh {
-		if err := e.under(h.Lease).Extend(ctx, env.ID, env.ExpiresAt); err != nil {
+		if err := e.of(env, h.Lease, nil).Extend(ctx, env.ID, env.ExpiresAt); err != nil {
 			return env, err
 		}
 	}
 	env.Status, env.Endpoint, env.Fleet = pipeline.EnvRunning, endpoint, fleet
-	env.Digest = specDigest(r.Spec)
+	env.Digest = specDigest(st, r.Spec)
+	if err := e.served(ctx, st, &env); err != nil {
+		return env, err
+	}
 	return env, e.recordLaunch(ctx, h, env, r)
 }
 
 // bringUp prepares a fleet of the content and sends it the traffic. It returns the fleet,
 // even if that failed, and the endpoint of the environment.
-func (e *Environments) bringUp(ctx context.Context, h *lock.Lock, env pipeline.Environment, runs content, r LaunchRequest, seed bool) (fleet, endpoint string, err error) {
+func (e *Environments) bringUp(ctx context.Context, h *lock.Lock, st *pipeline.State, env pipeline.Environment, runs content, r LaunchRequest, seed bool) (fleet, endpoint string, err error) {
 	log, err := e.launchLog(ctx, env, r)
 	if err != nil {
 		return "", "", err
@@ -372,12 +398,22 @@ func (e *Environments) bringUp(ctx context.Context, h *lock.Lock, env pipeline.E
 		return "", "", err
 	}
 	req.Artifact, req.Fleet, req.Hooks = cmp.Or(runs.artifact, req.Artifact), e.states.NewID("f-"), launchHooks(req.Service, seed)
-	prepared, err := e.under(h.Lease).Prepare(ctx, req)
+	if env.Module != nil {
+		log.Note("module of build %s: apply", env.Build)
+		out, err := e.applyModule(ctx, st, h.Lease, env, moduleInputs{fleet: req.Fleet, image: runs.launch.Image, secrets: r.ModuleSecrets, log: log})
+		if err != nil {
+			return req.Fleet, "", err
+		}
+		furnish(&req, out)
+		log = e.hiding(log, append(r.Secrets.Values(), out.SecretEnv.Values()...)...)
+		req.Log = log
+	}
+	prepared, err := e.of(env, h.Lease, log).Prepare(ctx, req)
 	if err != nil {
 		return req.Fleet, "", err
 	}
-	log.Note("the instances are healthy; they get the traffic")
-	report, err := e.sendTraffic(ctx, h.Lease, env.ID, prepared.ID, env.Spec.Traffic())
+	log.Note("it is ready, and gets the traffic")
+	report, err := e.sendTraffic(ctx, h.Lease, env, prepared.ID, env.Spec.Traffic())
 	return prepared.ID, report.Endpoint, err
 }
 
@@ -399,7 +435,7 @@ func (e *Environments) abandonLaunch(ctx context.Context, h *lock.Lock, env pipe
 	case fresh:
 		err = e.collector.EndEnvironment(ctx, env.Pipeline, h.Lease, env)
 	case fleet != "":
-		err = e.under(h.Lease).Discard(ctx, env.ID, fleet)
+		err = e.of(env, h.Lease, nil).Discard(ctx, env.ID, fleet)
 	}
 	if err != nil {
 		e.logger.Warn("clear away failed launch", "environment", env.ID, "error", err)

@@ -214,6 +214,7 @@ func (a artifacts) Put(_ context.Context, path string) (pipeline.Artifact, error
 }
 
 func (artifacts) Get(_ context.Context, a pipeline.Artifact) (string, error) { return a.Digest, nil }
+func (artifacts) URL(a pipeline.Artifact) string                             { return a.Digest }
 func (artifacts) Remove(context.Context, string) error                       { return nil }
 func (artifacts) List(context.Context) ([]string, error)                     { return nil, nil }
 

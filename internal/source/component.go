@@ -22,6 +22,7 @@ type component int
 // which has what none matched.
 const (
 	ignored component = iota
+	module
 	infrastructure
 	configuration
 	data
@@ -30,7 +31,7 @@ const (
 )
 
 // componentNames are what components are called.
-var componentNames = [...]string{ignored: "ignored", infrastructure: "infrastructure", configuration: "configuration", data: "data", application: "application"}
+var componentNames = [...]string{ignored: "ignored", module: "module", infrastructure: "infrastructure", configuration: "configuration", data: "data", application: "application"}
 
 // classifier tells the component of a path.
 type classifier struct {
@@ -42,6 +43,7 @@ type classifier struct {
 func newClassifier(p pipeline.Paths) classifier {
 	c := classifier{include: compile(p.Include), patterns: [application]globs{
 		ignored:        compile(p.Ignore),
+		module:         compile(p.Module),
 		infrastructure: compile(p.Infrastructure),
 		configuration:  compile(p.Configuration),
 		data:           compile(p.Data),
@@ -88,7 +90,11 @@ func (s *store) components(ctx context.Context, at location, commit string, p pi
 		err = pipeline.Errorf(pipeline.CodeNotFound, "find directory", "repository %q has no directory %q at commit %s", at.name, p.Directory, commit).
 			WithHint("Set directory to one with files of that commit, relative to the repository's root.")
 	}
-	return sums.all(), err
+	all := sums.all()
+	if len(p.Module) == 0 {
+		all.Module = ""
+	}
+	return all, err
 }
 
 // digests adds up the entries of each component.
@@ -116,6 +122,7 @@ func (d *digests) all() pipeline.Components {
 		Configuration:  format(d.sums[configuration]),
 		Infrastructure: format(d.sums[infrastructure]),
 		Data:           format(d.sums[data]),
+		Module:         format(d.sums[module]),
 	}
 }
 
@@ -123,7 +130,11 @@ func format(h hash.Hash) string { return "sha256:" + hex.EncodeToString(h.Sum(ni
 
 // sourceDigest digests what concerns the application's stages.
 func sourceDigest(directory string, c pipeline.Components) string {
-	return combine(directory, "application", c.Application, "configuration", c.Configuration, "data", c.Data)
+	named := []string{"application", c.Application, "configuration", c.Configuration, "data", c.Data}
+	if c.Module != "" {
+		named = append(named, "module", c.Module)
+	}
+	return combine(directory, named...)
 }
 
 // imageDigest digests what concerns the base image.

@@ -37,7 +37,7 @@ func validatePaths(p pipeline.Paths) error {
 		return pipeline.Errorf(pipeline.CodeInvalid, "check source", "include names files outside directory, but directory is not set").
 			WithHint("Set directory to the part of the repository that the pipeline builds, or remove include: without directory every file counts.")
 	}
-	for _, patterns := range [][]string{p.Include, p.Ignore, p.Infrastructure, p.Configuration, p.Data} {
+	for _, patterns := range [][]string{p.Include, p.Ignore, p.Module, p.Infrastructure, p.Configuration, p.Data} {
 		for _, pattern := range patterns {
 			if err := ValidateGlob(pattern); err != nil {
 				return err

@@ -14,22 +14,32 @@ import (
 
 // describe lays what the platform says over the environments in the ledger.
 func (s *Store) describe(ctx context.Context, recorded *pipeline.State) (*pipeline.State, error) {
-	var ids []string
+	var ids, asked []string
 	for id, env := range recorded.Environments {
 		if env.Alive() {
 			ids = append(ids, id)
+		}
+		if env.Alive() && !env.IsModule() {
+			asked = append(asked, id)
 		}
 	}
 	if len(ids) == 0 {
 		return recorded, nil
 	}
-	reports, err := s.config.Platform.Describe(ctx, ids...)
-	if err != nil {
-		return nil, fmt.Errorf("describe environments: %w", err)
+	reports := map[string]pipeline.EnvironmentReport{}
+	if len(asked) > 0 {
+		var err error
+		if reports, err = s.config.Platform.Describe(ctx, asked...); err != nil {
+			return nil, fmt.Errorf("describe environments: %w", err)
+		}
 	}
 	st := recorded.Clone()
 	for _, id := range ids {
-		env := merge(st.Environments[id], reports[id], s.config.Now())
+		env := st.Environments[id]
+		if env.IsModule() { // no platform knows of it
+			reports[id] = pipeline.EnvironmentReport{ID: id, Status: byTime(env, s.config.Now()), Endpoint: env.Endpoint, Reason: env.Reason, Healthy: env.Instances}
+		}
+		env = merge(env, reports[id], s.config.Now())
 		st.Environments[id] = traced(env, reports[id], st.Latest[env.Stage])
 	}
 	st.Finishes = due(st.Finishes, s.config.Now())
@@ -44,6 +54,14 @@ func due(finishes map[string]pipeline.Finish, now time.Time) map[string]pipeline
 		all[stage] = f
 	}
 	return all
+}
+
+// byTime is the status of an environment whose time may be over.
+func byTime(env pipeline.Environment, now time.Time) pipeline.EnvironmentStatus {
+	if !env.ExpiresAt.IsZero() && !now.Before(env.ExpiresAt) {
+		return pipeline.EnvExpired
+	}
+	return pipeline.EnvRunning
 }
 
 // traced corrects the record of what an environment runs if another fleet has its traffic: a

@@ -205,7 +205,7 @@ func (l *livePoller) source(ctx context.Context, s Source) ([]Reason, error) {
 		last = tip{text, snapshot}
 		l.tips[s.Address] = last
 	}
-	touched := touched(s.Components, last.snapshot.Components)
+	touched := last.snapshot.Components.Changed(s.Components)
 	if len(touched) == 0 {
 		return nil, nil
 	}
@@ -213,20 +213,6 @@ func (l *livePoller) source(ctx context.Context, s Source) ([]Reason, error) {
 		Key:  fmt.Sprintf("source %s %s", s.Address, last.snapshot.Components),
 		Text: fmt.Sprintf("commit %s by %s touches %s", last.snapshot.Commit[:10], last.snapshot.Author, strings.Join(touched, " and ")),
 	}}, nil
-}
-
-// touched names the components that are others now.
-func touched(was, is pipeline.Components) []string {
-	var names []string
-	for _, part := range []struct{ name, was, is string }{
-		{"application", was.Application, is.Application}, {"configuration", was.Configuration, is.Configuration},
-		{"infrastructure", was.Infrastructure, is.Infrastructure}, {"data", was.Data, is.Data},
-	} {
-		if part.was != part.is {
-			names = append(names, part.name)
-		}
-	}
-	return names
 }
 
 // stages returns the stages that an apply would do something to. One whose pin is refused

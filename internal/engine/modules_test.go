@@ -1,0 +1,327 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package engine_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
+)
+
+// form is how a module makes environments in a world.
+type form string
+
+const (
+	noModule form = "without a module"
+	beside   form = "with a module beside instances"
+	instead  form = "with a module instead of instances"
+)
+
+// memSite is the module of an environment.
+type memSite struct {
+	applied, serving pipeline.ModuleRequest
+	half             bool // what applied asks for is not there yet, or not any more
+}
+
+// memModules applies modules in the world. Each change is two calls, with something half done
+// in between, and carries a lease, like those of the platform.
+type memModules struct {
+	memPlatform
+}
+
+func (m memModules) Under(by ...pipeline.Fence) pipeline.Modules {
+	m.by = by
+	return m
+}
+
+func (m memModules) Check(pipeline.Module) error { return nil }
+
+func (m memModules) Pack(_ context.Context, r pipeline.PackRequest) (bool, error) {
+	return m.form == instead, os.WriteFile(r.Out, []byte("module of "+filepath.Base(r.Module.Directory)), 0o600)
+}
+
+func (m memModules) Plan(context.Context, pipeline.ModuleRequest) (pipeline.ModulePlan, error) {
+	return pipeline.ModulePlan{}, errors.New("not asked for")
+}
+
+func (m memModules) Drift(context.Context, string, io.Writer) (pipeline.ModulePlan, error) {
+	return pipeline.ModulePlan{}, errors.New("not asked for")
+}
+
+// apply makes an environment what is asked for.
+func (m memModules) apply(ctx context.Context, r pipeline.ModuleRequest) error {
+	begin := func() error {
+		site := m.sites[r.Environment]
+		if site == nil {
+			site = &memSite{}
+			m.sites[r.Environment] = site
+		}
+		site.applied, site.half = r, true
+		return nil
+	}
+	if err := m.change(ctx, "apply", begin); err != nil {
+		return err
+	}
+	return m.change(ctx, "apply", func() error { m.sites[r.Environment].half = false; return nil })
+}
+
+func (m memModules) Apply(ctx context.Context, r pipeline.ModuleRequest) (out pipeline.ModuleOutputs, err error) {
+	if err := m.apply(ctx, r); err != nil {
+		return out, err
+	}
+	site, err := m.Site(ctx, r.Environment)
+	return site.Outputs, err
+}
+
+func (m memModules) Keep(ctx context.Context, environment string) error {
+	return m.change(ctx, "keep", func() error {
+		site := m.sites[environment]
+		site.serving = site.applied
+		return nil
+	})
+}
+
+func (m memModules) Revert(ctx context.Context, environment string, log io.Writer) error {
+	var serving pipeline.ModuleRequest
+	_ = m.look(func() error {
+		if site := m.sites[environment]; site != nil {
+			serving = site.serving
+		}
+		return nil
+	})
+	if serving.Fleet == "" {
+		return m.Destroy(ctx, environment, log)
+	}
+	return m.apply(ctx, serving)
+}
+
+func (m memModules) Resize(ctx context.Context, environment string, instances int, _ io.Writer) error {
+	var serving pipeline.ModuleRequest
+	_ = m.look(func() error { serving = m.sites[environment].serving; return nil })
+	serving.Facts.Instances = instances
+	if err := m.apply(ctx, serving); err != nil {
+		return err
+	}
+	return m.Keep(ctx, environment)
+}
+
+func (m memModules) Site(_ context.Context, environment string) (at pipeline.ModuleSite, err error) {
+	return at, m.look(func() error {
+		site := m.sites[environment]
+		if site == nil {
+			return pipeline.Errorf(pipeline.CodeNotFound, "find module", "%s has none", environment)
+		}
+		at = pipeline.ModuleSite{Applied: site.applied.Fleet, Serving: site.serving.Fleet, Outputs: pipeline.ModuleOutputs{
+			Env:       map[string]string{"DATABASE": "db of " + environment, "OVERRIDDEN": "by the module"},
+			SecretEnv: pipeline.Secrets{"PASSWORD": "hush"},
+			Others:    map[string]json.RawMessage{"console": json.RawMessage(`"https://example.com/"`)},
+			Data:      json.RawMessage(`"data of ` + environment + `"`),
+		}}
+		if m.form == instead {
+			at.Outputs.Endpoint = "http://module/" + environment
+		}
+		return nil
+	})
+}
+
+func (m memModules) Destroy(ctx context.Context, environment string, _ io.Writer) error {
+	err := m.clear(ctx, "destroy", func() error {
+		if site := m.sites[environment]; site != nil {
+			site.half = true
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return m.clear(ctx, "destroy", func() error { delete(m.sites, environment); return nil })
+}
+
+func (m memModules) Environments(context.Context) (all []string, err error) {
+	return all, m.look(func() error { all = slices.Sorted(maps.Keys(m.sites)); return nil })
+}
+
+// agreeOnModules reports where what modules have made differs from the ledger.
+func (d *desk) agreeOnModules(st *pipeline.State) error {
+	for id, env := range st.Environments {
+		site := d.sites[id]
+		switch {
+		case (env.Module != nil) != (d.form != noModule), env.IsModule() != (d.form == instead):
+			return fmt.Errorf("%s is recorded with module %+v in a world %s", env.Describe(), env.Module, d.form)
+		case env.Module == nil:
+			continue
+		case site == nil || site.half || site.applied.Fleet != site.serving.Fleet:
+			return fmt.Errorf("%s: the module is at %+v", env.Describe(), site)
+		case site.serving.Fleet != env.Fleet || site.serving.Facts.Build != env.Build:
+			return fmt.Errorf("%s is recorded with build %s as %s; the module serves %s as %s", env.Describe(), env.Build, env.Fleet, site.serving.Facts.Build, site.serving.Fleet)
+		case d.form == instead && site.serving.Facts.Instances != env.Instances:
+			return fmt.Errorf("%s is recorded with %d instances, and the module has %d", env.Describe(), env.Instances, site.serving.Facts.Instances)
+		case env.Module.Package != st.Builds[env.Build].Module.Digest || len(env.Module.Outputs) != 1:
+			return fmt.Errorf("%s is recorded with the module %+v", env.Describe(), env.Module)
+		}
+	}
+	for id := range d.sites {
+		if _, ok := st.Environments[id]; !ok {
+			return fmt.Errorf("no record names environment %s, which a module has made", id)
+		}
+	}
+	return nil
+}
+
+// withModule returns a desk in a world whose environments a module makes.
+func withModule(t *testing.T, f form) *desk {
+	w := newWorld()
+	w.form = f
+	return start(t, w, t.TempDir())
+}
+
+// What a module makes reaches the service and the steps, and its own variables the module.
+func TestModuleOutputs(t *testing.T) {
+	d := withModule(t, beside)
+	d.shop.Module.Variables = map[string]json.RawMessage{"size": json.RawMessage(`"small"`), "zones": json.RawMessage(`["a"]`)}
+	stages := route("1")
+	stages[1].Env.Env = map[string]string{"OVERRIDDEN": "by the stage"}
+	stages[1].Env.Variables = map[string]json.RawMessage{"size": json.RawMessage(`"large"`)}
+	stages[1].Steps = []pipeline.Step{{Name: "journeys", Command: "journeys"}}
+	d.during["journeys"] = func() {
+		for id, env := range d.envs {
+			r, site := env.requests[env.pending], d.sites[id]
+			if r.Env["DATABASE"] != "db of "+id || r.Env["OVERRIDDEN"] != "by the stage" || r.Secrets["PASSWORD"] != "hush" {
+				t.Errorf("the service gets %v and %d secrets", r.Env, len(r.Secrets))
+			}
+			if v := site.applied.Variables; string(v["size"]) != `"large"` || string(v["zones"]) != `["a"]` {
+				t.Errorf("the module gets %s", v)
+			}
+			f := site.applied.Facts
+			if f.Build != build("1") || f.Stage != "acceptance" || f.Environment != id || f.Artifact == nil || f.Lasting || f.ExpiresAt == "" {
+				t.Errorf("the module learns %+v", f)
+			}
+		}
+	}
+	d.mustApply(stages[:2])
+	if d.stepRuns["journeys"] != 1 || len(d.sites) != 0 {
+		t.Errorf("the step ran %d times, and %d modules are left", d.stepRuns["journeys"], len(d.sites))
+	}
+	if got := d.seenBy["journeys"]; got.Env["DATABASE"] == "" || got.Secrets["PASSWORD"] != "hush" || !slices.Contains(got.Mask, "hush") {
+		t.Errorf("the step gets %v", got.Env)
+	}
+}
+
+// The environments of one stage have the data of another's: the module is told which.
+func TestModuleDataFrom(t *testing.T) {
+	d := withModule(t, beside)
+	if err := deployed(d); err != nil {
+		t.Fatal(err)
+	}
+	st := d.seen()
+	production, _ := st.RunEnvironment("production", pipeline.ForStage)
+	stages := pinned("2", "1")
+	stages[4].Steps = []pipeline.Step{{Name: "look", Command: "look"}}
+	var from string
+	d.during["look"] = func() {
+		for _, site := range d.sites {
+			if site.applied.Facts.Stage == "pre-production" {
+				from = string(site.applied.Facts.From)
+			}
+		}
+	}
+	d.mustApply(stages)
+	d.approve(build("2"))
+	d.mustApply(stages)
+	if want := `"data of ` + production.ID + `"`; from != want {
+		t.Errorf("pre-production gets the data %s, want %s", from, want)
+	}
+}
+
+// A module can't come, go or change its form under a serving environment where that would
+// take what it has.
+func TestModuleForms(t *testing.T) {
+	for name, test := range map[string]struct {
+		before form
+		change func(d *desk)
+		want   string
+	}{
+		"it goes":               {beside, func(d *desk) { d.shop.Module = nil }, "has none any more"},
+		"it becomes the whole":  {beside, func(d *desk) { d.form = instead }, "has now the output"},
+		"it is no longer":       {instead, func(d *desk) { d.form = beside }, "no longer has the output"},
+		"it comes for the rest": {noModule, func(d *desk) { d.form, d.shop.Module = beside, &pipeline.Module{Directory: "environment"} }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := withModule(t, test.before)
+			if err := deployed(d); err != nil {
+				t.Fatal(err)
+			}
+			test.change(d)
+			stages := pinned("2", "1")
+			stages[5].Pin = ""
+			stages[5].Trigger = pipeline.TriggerAutomatic
+			_ = d.apply(stages)
+			d.approve(build("2"))
+			err := d.apply(stages)
+			if test.want == "" {
+				if err != nil || d.serves(build("2"), 3) != nil {
+					t.Errorf("%v, %v", err, d.serves(build("2"), 3))
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), test.want) || d.serves(build("1"), 3) != nil {
+				t.Errorf("%v, %v", err, d.serves(build("1"), 3))
+			}
+		})
+	}
+}
+
+// An environment whose time is over is ended with its module by the next collection.
+func TestModuleExpires(t *testing.T) {
+	for _, f := range []form{beside, instead} {
+		t.Run(string(f), func(t *testing.T) {
+			d := withModule(t, f)
+			d.mustApply(route("1")[:2])
+			if err := d.launch(build("1"), 1); err != nil {
+				t.Fatal(err)
+			}
+			d.later(2 * 60 * 60 * 1e9)
+			if env, _ := d.seen().PersonEnvironment("alice"); env.Status != pipeline.EnvExpired || env.Endpoint != "" {
+				t.Fatalf("it is %s at %q", env.Status, env.Endpoint)
+			}
+			d.mustApply(route("1")[:2])
+			if len(d.sites) != 0 {
+				t.Errorf("after an apply, modules of %v are left", slices.Collect(maps.Keys(d.sites)))
+			}
+			if env, _ := d.seen().PersonEnvironment("alice"); env.Status != pipeline.EnvExpired {
+				t.Errorf("it is %s", env.Status)
+			}
+		})
+	}
+}
+
+// A build that was made before there was a module is not deployed without one.
+func TestBuildWithoutModule(t *testing.T) {
+	d := open(t)
+	d.mustApply(route("1")[:2])
+	d.shop.Module = &pipeline.Module{Directory: "environment"}
+	if _, err := d.Pipelines.Update(d.ctx, d.shop); err != nil {
+		t.Fatal(err)
+	}
+	_, err := d.Stages.Advance(d.ctx, run.AdvanceRequest{Stage: route("1")[1]})
+	if err == nil || !strings.Contains(err.Error(), "was made before the pipeline had a module") {
+		t.Fatalf("got %v", err)
+	}
+	d.form = beside
+	d.mustApply(route("1")[:2])
+	if d.seen().Builds[build("1")].Module == nil {
+		t.Error("the commit stage stored no module when it ran again")
+	}
+}

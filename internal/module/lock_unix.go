@@ -1,0 +1,53 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+//go:build unix
+
+package module
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// tryLock takes the lock of an open file, if nobody else has it. The system gives it up when
+// all who have the open file have closed it, or have ended.
+func tryLock(file *os.File) (bool, error) {
+	err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// lockHolder returns the process that has locked a file as Terraform locks a state; 0 for none.
+func lockHolder(name string) int {
+	file, err := os.Open(name)
+	if err != nil {
+		return 0
+	}
+	defer func() { _ = file.Close() }()
+	asked := unix.Flock_t{Type: unix.F_WRLCK}
+	if unix.FcntlFlock(file.Fd(), unix.F_GETLK, &asked) != nil || asked.Type == unix.F_UNLCK {
+		return 0
+	}
+	return int(asked.Pid)
+}
+
+// interrupt asks a process to end.
+func interrupt(pid int) { _ = unix.Kill(pid, unix.SIGINT) }
+
+// syncDir writes a directory's entries to the disk.
+func syncDir(dir string) error {
+	file, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	err = file.Sync()
+	if errors.Is(err, unix.EINVAL) { // some network file systems have nothing to sync
+		err = nil
+	}
+	return errors.Join(err, file.Close())
+}
