@@ -28,7 +28,7 @@ func RestoreOf(st *pipeline.State, s pipeline.Stage, c Command) (*pipeline.Resto
 	case !s.Persistent():
 		return refuse("the stage has no lasting environment whose data could be restored")
 	case c.Backup == "":
-		b, ok := st.BackupBefore(s.Name, c.Build)
+		b, ok := pipeline.BackupBefore(st, s.Name, c.Build)
 		if !ok {
 			return refuse("no backup of stage %q was taken since build %s served there and another replaced it", s.Name, c.Build)
 		}

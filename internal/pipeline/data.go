@@ -112,7 +112,7 @@ func (s *State) BackupsOf(stage string) []Backup {
 // BackupBefore returns the backup that belongs to a rollback of a stage to a build. It has
 // the data that the build left when others replaced it: of the backups that were taken since
 // the build last passed the stage, the oldest that is of a build which came to serve.
-func (s *State) BackupBefore(stage, build string) (Backup, bool) {
+func BackupBefore(s *State, stage, build string) (Backup, bool) {
 	last := ""
 	for _, v := range s.Results[StageBuild(stage, build)] {
 		if v.Status == RunPassed {
@@ -177,7 +177,7 @@ type Skipped struct {
 // Done reports whether the finish has been done.
 func (f Finish) Done() bool { return !f.DoneAt.IsZero() }
 
-// Pending returns the finish of the build that a stage serves, if it has not been done.
+// PendingFinish returns the finish of the build that a stage serves, if it has not been done.
 func (s *State) PendingFinish(stage string) (Finish, bool) {
 	f, ok := s.Finishes[stage]
 	return f, ok && !f.Done() && s.Pipeline.Service.Finish != ""
@@ -203,7 +203,7 @@ func (s Stage) CopiesData() bool {
 // DataSource returns the stage that the data of a new environment of a stage comes from: the
 // one that it names or, for a pre-production stage that names none, production. It is false
 // if there is none yet.
-func (s *State) DataSource(stage Stage) (Stage, bool) {
+func DataSource(s *State, stage Stage) (Stage, bool) {
 	if !stage.CopiesData() {
 		return Stage{}, false
 	}
@@ -225,7 +225,7 @@ func CheckMask(s *State, stage Stage) error {
 	if !stage.CopiesData() || stage.Env.Unmasked || s.Pipeline.Service.Mask != "" {
 		return nil
 	}
-	from, known := s.DataSource(stage)
+	from, known := DataSource(s, stage)
 	name := from.Name
 	switch {
 	case known && !from.KeepsRealData():

@@ -13,7 +13,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
-	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 )
 
 // Names of the arguments that set hooks.
@@ -30,6 +29,11 @@ const (
 // longestBackup is how many characters the name of a backup has at most: enough for a path or
 // an address.
 const longestBackup = 400
+
+// dataWork is what a run does with the data of its environment.
+type dataWork struct{ *attempt }
+
+func (a *attempt) data() dataWork { return dataWork{a} }
 
 // hooks puts together what a launch does with the data, in order. A hook without a line is
 // none.
@@ -51,11 +55,11 @@ func launchHooks(v pipeline.Service, seed bool) (all hooks) {
 	return all
 }
 
-// dataWork fills in what the run does with the data of its environment: a backup of what is
+// plan fills in what the run does with the data of its environment: a backup of what is
 // there, the restore that a rollback asks for, the copy for a new environment, and the
 // migration. from is the environment whose data is copied; zero for none. An environment that
 // is a module has no instance in which a command could run.
-func (a *attempt) dataWork(ctx context.Context, req *pipeline.FleetRequest, env, from pipeline.Environment) error {
+func (a dataWork) plan(ctx context.Context, req *pipeline.FleetRequest, env, from pipeline.Environment) error {
 	if env.IsModule() {
 		return nil
 	}
@@ -98,14 +102,14 @@ func (a *attempt) dataWork(ctx context.Context, req *pipeline.FleetRequest, env,
 	return nil
 }
 
-// dataFrom returns the environment whose data is copied into the run's new one; the zero one
+// source returns the environment whose data is copied into the run's new one; the zero one
 // for none. It refuses
 // what CheckMask refuses, which may not have known the other stage.
-func (a *attempt) dataFrom() (pipeline.Environment, error) {
+func (a dataWork) source() (pipeline.Environment, error) {
 	if err := pipeline.CheckMask(a.state, a.stage); err != nil {
 		return pipeline.Environment{}, err
 	}
-	from, ok := a.state.DataSource(a.stage)
+	from, ok := pipeline.DataSource(a.state, a.stage)
 	if env, exists := a.state.RunEnvironment(from.Name, pipeline.ForStage); ok && exists && env.Serves() {
 		return env, nil
 	}
@@ -120,7 +124,7 @@ func (a *attempt) dataFrom() (pipeline.Environment, error) {
 
 // fromVariables returns the variables of another environment, and of the module that made its
 // infrastructure, under names of their own.
-func (a *attempt) fromVariables(ctx context.Context, env pipeline.Environment) (vars map[string]string, secrets pipeline.Secrets, err error) {
+func (a dataWork) fromVariables(ctx context.Context, env pipeline.Environment) (vars map[string]string, secrets pipeline.Secrets, err error) {
 	const from = "PENSTOCK_FROM_"
 	vars, secrets = map[string]string{
 		"PENSTOCK_FROM_ENDPOINT": env.Endpoint, "PENSTOCK_FROM_ENVIRONMENT": env.ID, "PENSTOCK_FROM_STAGE": env.Stage, "PENSTOCK_FROM_BUILD": env.Build,
@@ -146,7 +150,7 @@ func (a *attempt) fromVariables(ctx context.Context, env pipeline.Environment) (
 
 // recorded returns what runs a hook with a part of its own in the log and in the record of
 // the run.
-func (a *attempt) recorded(h pipeline.Hook) func(context.Context, pipeline.HookFunc) error {
+func (a dataWork) recorded(h pipeline.Hook) func(context.Context, pipeline.HookFunc) error {
 	return func(ctx context.Context, run pipeline.HookFunc) error {
 		began := a.now().UTC()
 		result := pipeline.HookResult{Name: h.Name, StartedAt: began, Log: &pipeline.LogPart{From: a.log.size()}}
@@ -155,9 +159,9 @@ func (a *attempt) recorded(h pipeline.Hook) func(context.Context, pipeline.HookF
 		result.Duration = a.now().Sub(began)
 		if err != nil {
 			result.Error = pipeline.FirstLine(err.Error())
-			a.log.Mark(pipeline.HookFooter(h.Name), "failed after "+present.Duration(result.Duration))
+			a.log.Mark(pipeline.HookFooter(h.Name), "failed after "+pipeline.Period(result.Duration.Round(time.Millisecond)))
 		} else {
-			a.log.Mark(pipeline.HookFooter(h.Name), "passed in "+present.Duration(result.Duration))
+			a.log.Mark(pipeline.HookFooter(h.Name), "passed in "+pipeline.Period(result.Duration.Round(time.Millisecond)))
 		}
 		result.Log.To = a.log.size()
 		a.run.Hooks = append(a.run.Hooks, result)
@@ -167,7 +171,7 @@ func (a *attempt) recorded(h pipeline.Hook) func(context.Context, pipeline.HookF
 
 // backUp runs service.backup, and records the name of the backup before anything changes
 // the data.
-func (a *attempt) backUp(ctx context.Context, run pipeline.HookFunc) error {
+func (a dataWork) backUp(ctx context.Context, run pipeline.HookFunc) error {
 	name, err := run(ctx)
 	if err != nil {
 		return err
@@ -185,7 +189,7 @@ func (a *attempt) backUp(ctx context.Context, run pipeline.HookFunc) error {
 }
 
 // backupName refuses what is no name of a backup.
-func (a *attempt) backupName(name string) (string, error) {
+func (a dataWork) backupName(name string) (string, error) {
 	fails := func(why string) error {
 		return pipeline.Errorf(pipeline.CodeFailed, "run "+hookBackup, "%s", why).
 			WithHint("Let service.backup print the name of the backup last, in a line of its own, such as the path or the address of its file.")
@@ -204,7 +208,7 @@ func (a *attempt) backupName(name string) (string, error) {
 }
 
 // restores returns the backup that the promotion which the run takes up wants restored.
-func (a *attempt) restores() (pipeline.Backup, bool) {
+func (a dataWork) restores() (pipeline.Backup, bool) {
 	if a.takes == nil {
 		return pipeline.Backup{}, false
 	}
@@ -213,9 +217,9 @@ func (a *attempt) restores() (pipeline.Backup, bool) {
 
 // restored returns what runs service.restore, and records that it was done for the promotion:
 // it isn't done again then, whatever becomes of the run.
-func (a *attempt) restored(backup pipeline.Backup) func(context.Context, pipeline.HookFunc) error {
+func (a dataWork) restored(backup pipeline.Backup) func(context.Context, pipeline.HookFunc) error {
 	return func(ctx context.Context, run pipeline.HookFunc) error {
-		a.logf("data of before %s, as it was when build %s was about to be deployed: backup %s", pipeline.Moment(backup.At), backup.Build, backup.Name)
+		a.logf("the data goes back to %s, when build %s was about to be deployed: backup %s", pipeline.Moment(backup.At), backup.Build, backup.Name)
 		if _, err := run(ctx); err != nil {
 			return err
 		}
@@ -228,7 +232,7 @@ func (a *attempt) restored(backup pipeline.Backup) func(context.Context, pipelin
 
 // deployed adds to the facts of a run that passed what that means for the data: the backup
 // belongs to a build that served, and service.finish is to run some time.
-func (a *attempt) deployed(ctx context.Context, facts *pipeline.Facts) error {
+func (a dataWork) deployed(ctx context.Context, facts *pipeline.Facts) error {
 	if a.env == nil || a.env.Purpose != pipeline.ForStage || a.env.IsModule() {
 		return nil
 	}

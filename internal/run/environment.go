@@ -77,11 +77,11 @@ func (a *attempt) prepare(ctx context.Context) error {
 		return err
 	}
 	launch := a.state.Launch(a.stage, a.run.Build)
-	from, err := a.dataFrom()
+	from, err := a.data().source()
 	if err != nil {
 		return err
 	}
-	if err := a.settleFinish(ctx); err != nil {
+	if err := a.data().settleFinish(ctx); err != nil {
 		return err
 	}
 	if err := a.enterModule(ctx, next, launch.Image, from.ID); err != nil {
@@ -93,7 +93,7 @@ func (a *attempt) prepare(ctx context.Context) error {
 	}
 	req.Fleet = fleet
 	furnish(&req, a.outputs)
-	if err := a.dataWork(ctx, &req, env, from); err != nil {
+	if err := a.data().plan(ctx, &req, env, from); err != nil {
 		return err
 	}
 	if env.IsModule() {

@@ -7,10 +7,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
-	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 	"github.com/penstock-io/terraform-provider-penstock/internal/runlog"
 )
 
@@ -85,7 +85,7 @@ func (e *core) finishData(ctx context.Context, lease pipeline.Lease, st *pipelin
 			WithHint("Correct what it works on, or deploy a build whose finish works. It is run again by the next apply, and the build goes on serving.")
 	}
 	event := pipeline.Event{Kind: pipeline.DataFinished}
-	if took := present.Duration(e.now().Sub(began)); err != nil {
+	if took := pipeline.Period(e.now().Sub(began).Round(time.Millisecond)); err != nil {
 		log.Mark(pipeline.HookFooter(hookFinish), "failed after "+took)
 		event.Kind = pipeline.DataFinishFailed
 		f.FailedAt, f.Error, f.Tries = e.now().UTC(), pipeline.FirstLine(err.Error()), f.Tries+1
@@ -101,7 +101,7 @@ func (e *core) finishData(ctx context.Context, lease pipeline.Lease, st *pipelin
 // settleFinish sees to the finish of the build that serves before another is migrated in. It
 // is done if it is due and the stage goes forward. Otherwise, or if it fails, the log says
 // that it is skipped, and the finish of the new build takes its place once that serves.
-func (a *attempt) settleFinish(ctx context.Context) error {
+func (a dataWork) settleFinish(ctx context.Context) error {
 	f, pending := a.state.PendingFinish(a.stage.Name)
 	if !pending || f.Build == a.run.Build {
 		return nil
