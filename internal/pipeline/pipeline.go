@@ -60,6 +60,9 @@ type Service struct {
 	// HookTimeout bounds each of these; 0 means DefaultStepTimeout.
 	HookTimeout time.Duration `json:"hook_timeout,omitempty"`
 	Port        int           `json:"port,omitempty"` // if the platform doesn't choose one
+	// User is the user of the machine that the service runs as, with the hooks for its data and
+	// the commands in an environment; empty means the platform's choice.
+	User string `json:"user,omitempty"`
 	// Protocol is the protocol of requests to the service: empty for HTTP/1.1, or
 	// ProtocolH2C.
 	Protocol string `json:"protocol,omitempty"`

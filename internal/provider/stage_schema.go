@@ -118,7 +118,7 @@ func environmentAttribute() schema.SingleNestedAttribute {
 			MarkdownDescription: "Port of the endpoint. Default: any free one, which stays the same for the environment's life.",
 		},
 		"trusted_proxies":    trustedProxiesAttribute(),
-		"certificate":        optional("ARN of an ACM certificate. The load balancer of a persistent environment then speaks HTTPS, at port 443 unless `port` is set. The test port, 10000 above, still speaks HTTP. A change takes effect with a new deployment. On AWS.", isCertificate()),
+		"certificate":        optional("ARN of an ACM certificate. The load balancer of a persistent environment then speaks HTTPS, at port 443 unless `port` is set. The test port, 10000 above, does, too. A change takes effect with a new deployment. On AWS.", isCertificate()),
 		"load_balancer":      balancerAttribute(),
 		"data_from":          optional("Name of the stage whose persistent environment provides the data of a new environment. The data is copied before `migrate`, by `service.copy` if that is set, and masked by `service.mask`. Default: the production stage for a pre-production stage, otherwise none. Without `service.copy`, the data directory is copied: on AWS up to 5 GB, packed, of one instance.", isName()),
 		"unmasked":           schema.BoolAttribute{Optional: true, MarkdownDescription: "Whether production's data may be copied into the environment without `service.mask`, as where there is none of people. Without either, a stage that copies production's data is refused. Default: false."},
