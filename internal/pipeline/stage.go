@@ -98,6 +98,7 @@ type EnvironmentSpec struct {
 	Rule             *ListenerRule              `json:"listener_rule,omitempty"` // of a listener that exists; nil: the environment has a load balancer of its own
 	DNS              *AliasRecord               `json:"dns,omitempty"`           // that leads to the endpoint of a persistent environment
 	DataFrom         string                     `json:"data_from,omitempty"`     // the stage whose environment's data is copied
+	Unmasked         bool                       `json:"unmasked,omitempty"`      // production's data may be copied as it is
 	DrainTimeout     time.Duration              `json:"drain_timeout"`           // 0 means DefaultDrainTimeout
 	InstanceType     string                     `json:"instance_type,omitempty"`
 	Profile          string                     `json:"instance_profile,omitempty"` // of the instances, with their role; empty: the platform's
@@ -363,7 +364,8 @@ func (s Stage) Digest(p Pipeline) string {
 	if s.Env != nil {
 		env := *s.Env
 		env.Instances, env.Shift, env.Alarms, env.KeepPrevious, env.TrustedProxies, env.Scaling, env.AllowDestroy = 0, nil, nil, 0, nil, nil, false
-		def.Env, def.Service = &env, &p.Service
+		env.Unmasked = false
+		def.Env, def.Service = &env, p.Service.forDigest(s)
 	}
 	if m := p.Module; m != nil && s.Env != nil {
 		def.Module = &Module{Variables: m.Variables}
