@@ -82,7 +82,7 @@ func config(t *testing.T, a *account) string {
 		{`{ port = 82 }`, `{ port = 82, instances = 2` + a.extra + ` }`},
 		{`duration = "2m", path = "/products", p99 = "200ms"`, `duration = "` + a.load + `", path = "/products", p99 = "10s"`},
 		{`duration = "2m", path = "/products", p99 = "500ms"`, `duration = "` + a.load + `", path = "/products", p99 = "10s"`},
-		{`{ port = 84 }`, `{ port = 84` + a.extra + ` }`},
+		{`{ port = 84, unmasked = true }`, `{ port = 84, unmasked = true` + a.extra + ` }`},
 		{`[{ percent = 10, pause = "5m" }, { percent = 50, pause = "5m" }]`, `[{ percent = 10, pause = "` + a.pause + `" }, { percent = 50, pause = "` + a.pause + `" }]`},
 		{`keep_previous = "1h"`, `keep_previous = "1h"` + strings.Replace(a.extra, ", ", "\n    ", 1)},
 	}...) {

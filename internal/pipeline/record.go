@@ -293,7 +293,7 @@ func (r Run) result() (string, resultDoc) {
 	}
 }
 
-// summary returns the summary of the result's run, without its Made, Step, Committed,
+// summary returns the summary of the result's run, without its Made, Step, Backup, Committed,
 // Order and Ready.
 func (d resultDoc) summary(id string) (RunSummary, error) {
 	stage, rest, _ := strings.Cut(id, "/")

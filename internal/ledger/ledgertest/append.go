@@ -120,7 +120,7 @@ func checkFact(t *testing.T, l pipeline.Ledger, f pipeline.Facts) {
 		summary := f.Run.Summary()
 		wantSame(t, "page of runs", page.Runs, []pipeline.RunSummary{summary})
 		wantSame(t, "latest run", st.Latest[summary.Stage], summary)
-		summary.Phase, summary.Made, summary.Step, summary.Committed, summary.Order, summary.Ready = pipeline.PhaseDone, pipeline.Inputs{}, "", time.Time{}, 0, time.Time{}
+		summary.Phase, summary.Made, summary.Step, summary.Committed, summary.Order, summary.Ready, summary.Backup = pipeline.PhaseDone, pipeline.Inputs{}, "", time.Time{}, 0, time.Time{}, ""
 		wantSame(t, "results", st.Results[pipeline.StageBuild(summary.Stage, summary.Build)], []pipeline.RunSummary{summary})
 		return
 	}

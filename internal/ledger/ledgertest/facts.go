@@ -4,6 +4,7 @@
 package ledgertest
 
 import (
+	"encoding/json"
 	"fmt"
 	"reflect"
 	"testing"
@@ -51,6 +52,10 @@ func (f *filler) fill(v reflect.Value) {
 		return
 	case v.CanFloat():
 		v.SetFloat(float64(f.n) + 0.1)
+		return
+	}
+	if v.Type() == reflect.TypeFor[json.RawMessage]() {
+		v.SetBytes(fmt.Appendf(nil, `{"n":[%d]}`, f.n))
 		return
 	}
 	switch v.Kind() {
