@@ -36,6 +36,7 @@ const (
 	EnvironmentEnded   EventKind = "environment.ended"
 	EnvironmentNoticed EventKind = "environment.noticed"
 	NoticesDelivered   EventKind = "notices.delivered"
+	BuildPlanned       EventKind = "build.planned"     // what its module would do in a stage's environment
 	CreationRecorded   EventKind = "creation.recorded" // a state of Terraform has what was created
 )
 
@@ -74,6 +75,7 @@ type Facts struct {
 	Delivery        *Delivery        `json:"delivery,omitempty"`
 	Image           *Image           `json:"image,omitempty"`
 	Environment     *Environment     `json:"environment,omitempty"`
+	StagePlan       *StagePlan       `json:"stage_plan,omitempty"`
 	Creation        *Creation        `json:"creation,omitempty"`
 	Gone            []Key            `json:"gone,omitempty"`
 	Ended           *Ended           `json:"ended,omitempty"` // what Gone takes away, where a person ended it

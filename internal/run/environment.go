@@ -134,19 +134,26 @@ func (e *core) fleetRequest(ctx context.Context, env pipeline.Environment, launc
 // dataFrom returns the environment whose data is copied into the run's new one: that of the
 // named stage or, for a pre-production stage that names none, that of production.
 func (a *attempt) dataFrom() string {
-	from := a.stage.Env.DataFrom
-	for _, s := range a.state.StagesInOrder() {
-		if from == "" && a.stage.Type == pipeline.TypePreProduction && s.Type == pipeline.TypeProduction {
+	stage, env := dataFrom(a.state, a.stage)
+	if stage != "" && env == "" {
+		a.logf("stage %q has no environment yet to copy data from", stage)
+	}
+	return env
+}
+
+// dataFrom returns the stage whose data a stage's new environment gets, and that stage's
+// environment, if it serves; empty for none.
+func dataFrom(st *pipeline.State, stage pipeline.Stage) (from, environment string) {
+	from = stage.Env.DataFrom
+	for _, s := range st.StagesInOrder() {
+		if from == "" && stage.Type == pipeline.TypePreProduction && s.Type == pipeline.TypeProduction {
 			from = s.Name
 		}
 	}
-	if env, ok := a.state.RunEnvironment(from, pipeline.ForStage); ok && env.Serves() {
-		return env.ID
+	if env, ok := st.RunEnvironment(from, pipeline.ForStage); ok && env.Serves() {
+		environment = env.ID
 	}
-	if from != "" {
-		a.logf("stage %q has no environment yet to copy data from", from)
-	}
-	return ""
+	return from, environment
 }
 
 // endKept ends the environments of earlier failed runs of the stage that were kept for a
