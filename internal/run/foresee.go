@@ -81,6 +81,9 @@ func (s *Stages) foresee(ctx context.Context, st *pipeline.State, stage pipeline
 		return plan, cmp.Or(err, context.Cause(ctx))
 	case err != nil:
 		plan.Unknown = err.Error()
+		if !exists && stage.Env.VariablesVersion > 0 {
+			plan.Unknown = "write-only variables are not known before the first apply with them: " + plan.Unknown
+		}
 	default:
 		plan.ModuleCounts = pipeline.CountChanges(found.Changes)
 		plan.Changes, plan.Drift = pipeline.ListChanges(found.Changes), pipeline.ListChanges(found.Drift)
