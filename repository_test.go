@@ -92,7 +92,7 @@ var layers = map[string][]string{
 	"internal/board":    {"internal/decision", "internal/engine", "internal/gate", "internal/lock", "internal/pipeline", "internal/present", "internal/present/ask", "internal/present/draw", "internal/present/forge", "internal/present/reason", "internal/present/shape", "internal/report", "internal/run"},
 	"internal/watch":    {"internal/app", "internal/gate", "internal/lock", "internal/pipeline", "internal/present", "internal/report", "internal/source"},
 	"internal/cli":      {"internal/app", "internal/board", "internal/bootstrap", "internal/checkpoint", "internal/cloud", "internal/collect", "internal/decision", "internal/develop", "internal/doctor", "internal/engine", "internal/gate", "internal/install", "internal/pipeline", "internal/present", "internal/present/ask", "internal/present/draw", "internal/present/forge", "internal/present/reason", "internal/present/shape", "internal/report", "internal/run", "internal/scaffold", "internal/watch"},
-	"internal/provider": {"internal/app", "internal/cloud", "internal/engine", "internal/gate", "internal/pipeline", "internal/present", "internal/present/forge", "internal/present/reason", "internal/report", "internal/run", "internal/source", "internal/step"},
+	"internal/provider": {"internal/app", "internal/cloud", "internal/engine", "internal/gate", "internal/pipeline", "internal/present", "internal/present/ask", "internal/present/forge", "internal/present/reason", "internal/report", "internal/run", "internal/source", "internal/step"},
 }
 
 // testOnly are the packages that only tests use.
