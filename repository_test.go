@@ -34,7 +34,7 @@ const module = "github.com/penstock-io/terraform-provider-penstock"
 // that is not listed may import none. Those in testOnly import as they like, and
 // only tests import them.
 var layers = map[string][]string{
-	"":                              {"internal/cli", "internal/platform/local/supervisor", "internal/process", "internal/provider"},
+	"":                              {"internal/app", "internal/cli", "internal/platform/local/supervisor", "internal/process", "internal/provider"},
 	"internal/pipeline":             {},
 	"internal/gate":                 {"internal/pipeline"}, // pure: the standard library besides
 	"internal/poll":                 {},
