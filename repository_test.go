@@ -82,7 +82,7 @@ var layers = map[string][]string{
 	"internal/notice": {"internal/cloud", "internal/gate", "internal/pipeline", "internal/present", "internal/present/reason", "internal/process"},
 	"internal/app": {
 		"internal/artifact", "internal/audit", "internal/bootstrap", "internal/cloud", "internal/codebuild", "internal/engine", "internal/ledger", "internal/module", "internal/notice", "internal/pipeline",
-		"internal/platform/aws", "internal/platform/local",
+		"internal/platform/aws", "internal/platform/local", "internal/platform/local/protocol",
 		"internal/poll", "internal/process", "internal/source", "internal/step", "internal/workplace",
 	},
 	"internal/develop":  {"internal/pipeline", "internal/present", "internal/process", "internal/regular", "internal/run"},

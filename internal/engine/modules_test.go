@@ -443,3 +443,20 @@ func TestRunCountsChanges(t *testing.T) {
 		t.Errorf("a run without a module has %+v, %v", page.Runs[0].Changes, err)
 	}
 }
+
+// An environment that is a module has no instance to work in, and says so.
+func TestNoInstances(t *testing.T) {
+	d := withModule(t, instead)
+	d.mustApply(route("1")[:2])
+	if err := d.launch(build("1"), 1); err != nil {
+		t.Fatal(err)
+	}
+	at := run.EnvironmentRef{Pipeline: "shop", Name: "alice"}
+	_, err := d.Environments.Exec(d.ctx, at, "ls", false, io.Discard)
+	logs := d.Environments.ServiceLog(d.ctx, at, 1, false, io.Discard)
+	for what, err := range map[string]error{"a command": err, "its log": logs} {
+		if pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(err.Error(), "it has no instances: the module is the environment") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
