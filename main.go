@@ -19,6 +19,7 @@ import (
 	tfprovider "github.com/hashicorp/terraform-plugin-framework/provider"
 	"github.com/hashicorp/terraform-plugin-framework/providerserver"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/cli"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/supervisor"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
@@ -34,6 +35,7 @@ const address = "registry.terraform.io/penstock-io/penstock"
 func main() {
 	process.Guard()
 	supervisor.Main()
+	app.KeeperMain()
 	attached := slices.Contains(os.Args[1:], "-debug")
 	if os.Getenv("TF_PLUGIN_MAGIC_COOKIE") != "" || attached {
 		os.Exit(serve(attached))

@@ -34,7 +34,7 @@ const module = "github.com/penstock-io/terraform-provider-penstock"
 // that is not listed may import none. Those in testOnly import as they like, and
 // only tests import them.
 var layers = map[string][]string{
-	"":                              {"internal/cli", "internal/platform/local/supervisor", "internal/process", "internal/provider"},
+	"":                              {"internal/app", "internal/cli", "internal/platform/local/supervisor", "internal/process", "internal/provider"},
 	"internal/pipeline":             {},
 	"internal/gate":                 {"internal/pipeline"}, // pure: the standard library besides
 	"internal/poll":                 {},
@@ -82,7 +82,7 @@ var layers = map[string][]string{
 	"internal/notice": {"internal/cloud", "internal/gate", "internal/pipeline", "internal/present", "internal/present/reason", "internal/process"},
 	"internal/app": {
 		"internal/artifact", "internal/audit", "internal/bootstrap", "internal/cloud", "internal/codebuild", "internal/engine", "internal/ledger", "internal/module", "internal/notice", "internal/pipeline",
-		"internal/platform/aws", "internal/platform/local",
+		"internal/platform/aws", "internal/platform/local", "internal/platform/local/protocol",
 		"internal/poll", "internal/process", "internal/source", "internal/step", "internal/workplace",
 	},
 	"internal/develop":  {"internal/pipeline", "internal/present", "internal/process", "internal/regular", "internal/run"},
@@ -92,7 +92,7 @@ var layers = map[string][]string{
 	"internal/board":    {"internal/decision", "internal/engine", "internal/gate", "internal/lock", "internal/pipeline", "internal/present", "internal/present/ask", "internal/present/draw", "internal/present/forge", "internal/present/reason", "internal/present/shape", "internal/report", "internal/run"},
 	"internal/watch":    {"internal/app", "internal/gate", "internal/lock", "internal/pipeline", "internal/present", "internal/report", "internal/source"},
 	"internal/cli":      {"internal/app", "internal/board", "internal/bootstrap", "internal/checkpoint", "internal/cloud", "internal/collect", "internal/decision", "internal/develop", "internal/doctor", "internal/engine", "internal/gate", "internal/install", "internal/pipeline", "internal/present", "internal/present/ask", "internal/present/draw", "internal/present/forge", "internal/present/reason", "internal/present/shape", "internal/report", "internal/run", "internal/scaffold", "internal/watch"},
-	"internal/provider": {"internal/app", "internal/cloud", "internal/engine", "internal/gate", "internal/pipeline", "internal/present", "internal/present/forge", "internal/present/reason", "internal/report", "internal/run", "internal/source", "internal/step"},
+	"internal/provider": {"internal/app", "internal/cloud", "internal/engine", "internal/gate", "internal/pipeline", "internal/present", "internal/present/ask", "internal/present/forge", "internal/present/reason", "internal/report", "internal/run", "internal/source", "internal/step"},
 }
 
 // testOnly are the packages that only tests use.

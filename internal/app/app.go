@@ -124,6 +124,9 @@ func Open(ctx context.Context, o Options) (*App, error) {
 		Ledger: record, Holder: config.Holder, Topics: a.topics, Buses: a.buses, Logger: o.Logger.Named("notice"),
 	}))
 	config.Appended = func(name string) { a.notifier.wake(name, false) }
+	if a.stack == nil {
+		config.Environment = a.keepTimes
+	}
 	a.archives = config.Archives
 	a.Engine = engine.New(config)
 	return a, nil

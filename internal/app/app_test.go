@@ -33,6 +33,7 @@ import (
 func TestMain(m *testing.M) {
 	process.Guard()
 	supervisor.Main()
+	app.KeeperMain()
 	if len(os.Args) > 1 && os.Args[1] == "serve" {
 		serve()
 	}

@@ -29,7 +29,7 @@ const (
 // contents are the entries of a data directory that may be removed whole when it
 // holds no pipeline. Environments are not among them: if one is there, somebody
 // still needs it, and the directory stays.
-var contents = []string{ledgerFile, ledgerFile + "-wal", ledgerFile + "-shm", ledgerFile + ".new", "cache", "artifacts", "logs", "images", "fences", workplace.RecordFile, BoardDir, contextFile, contextFile + ".new"}
+var contents = []string{keeperLock, keeperWake, keeperLog, ledgerFile, ledgerFile + "-wal", ledgerFile + "-shm", ledgerFile + ".new", "cache", "artifacts", "logs", "images", "fences", workplace.RecordFile, BoardDir, contextFile, contextFile + ".new"}
 
 // BoardDir has the sessions of people who have signed in to boards.
 const BoardDir = "board"

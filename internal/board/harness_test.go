@@ -47,7 +47,8 @@ type bed struct {
 	app       *app.App
 	repo      string
 	authorize *pipeline.Authorization
-	pin       string       // of production
+	pin       string // of production
+	module    *pipeline.Module
 	slow      string       // a command of the commit stage's, before the others
 	secure    bool         // the board is served with TLS and HTTP/2
 	hostname  string       // of the board; empty means localhost
@@ -119,7 +120,7 @@ func (b *bed) apply() {
 func (b *bed) tryApply() error {
 	ctx, e := b.Context(), b.app.Engine
 	p := pipeline.Pipeline{
-		Name: "shop", Owner: b.app.Owner, Scale: pipeline.Scale{Instances: 1}, Authorization: b.authorize,
+		Name: "shop", Owner: b.app.Owner, Scale: pipeline.Scale{Instances: 1}, Authorization: b.authorize, Module: b.module,
 		Service: pipeline.Service{Install: `tar -xzf "$PENSTOCK_ARTIFACT"`, Start: `exec python3 -m http.server --bind "$HOST" "$PORT"`},
 	}
 	if _, err := e.Pipelines.Create(ctx, p); err != nil {

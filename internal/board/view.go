@@ -23,6 +23,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/ask"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/draw"
+	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 )
 
 //go:embed templates/*.html
@@ -126,25 +127,31 @@ func (p *pages) functions() template.FuncMap {
 			}
 			return template.URL(q.Encode()) // encoded already
 		},
-		"web":      p.web,
-		"percent":  func(f float64) string { return fmt.Sprintf("%.2f %%", 100*f) },
-		"took":     present.Duration,
-		"row":      inRow,
-		"join":     strings.Join,
-		"lines":    present.Text,
-		"dict":     dict,
-		"author":   author,
-		"brief":    ask.Brief,
-		"change":   ask.Change,
-		"tests":    ask.Tests,
-		"load":     ask.Load,
-		"marked":   ask.Mark,
-		"unbroken": unbroken,
-		"prose":    prose,
-		"mark":     func(c interface{ mark() present.Mark }) present.Mark { return c.mark() },
-		"legend":   legend,
-		"tones":    func() any { return draw.Tones },
-		"times":    func(a, b float64) float64 { return a * b },
+		"web":       p.web,
+		"percent":   func(f float64) string { return fmt.Sprintf("%.2f %%", 100*f) },
+		"took":      present.Duration,
+		"row":       inRow,
+		"join":      strings.Join,
+		"lines":     present.Text,
+		"dict":      dict,
+		"author":    author,
+		"brief":     ask.Brief,
+		"change":    ask.Change,
+		"tests":     ask.Tests,
+		"load":      ask.Load,
+		"counts":    ask.Counts,
+		"act":       ask.Act,
+		"unlisted":  ask.Unlisted,
+		"refusal":   ask.Refusal,
+		"replan":    ask.Replan,
+		"foresight": func(i report.Infrastructure) string { return present.Line(ask.Infrastructure(i, p.now())) },
+		"marked":    ask.Mark,
+		"unbroken":  unbroken,
+		"prose":     prose,
+		"mark":      func(c interface{ mark() present.Mark }) present.Mark { return c.mark() },
+		"legend":    legend,
+		"tones":     func() any { return draw.Tones },
+		"times":     func(a, b float64) float64 { return a * b },
 	}
 }
 

@@ -5,6 +5,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"maps"
 	"slices"
@@ -279,13 +280,17 @@ func runRuns(ctx context.Context, o *runsOptions) error {
 	})
 }
 
-// noteOfRun says why a run failed, or what became of the build where the run passed.
+// noteOfRun says why a run failed, what became of the build where the run passed, or what the
+// run did to the infrastructure.
 func noteOfRun(r report.RunView) string {
 	if r.Outcome != "" {
 		return "the build is not passed there: " + present.MarkOf(string(r.Outcome)).Says
 	}
 	if r.Error == "" && r.Backup != "" {
 		return "backup " + r.Backup
+	}
+	if n := r.Changes; n != nil && !n.None() && r.Error == "" {
+		return fmt.Sprintf("infrastructure: %d added, %d changed, %d destroyed", n.Added, n.Changed, n.Destroyed)
 	}
 	return pipeline.FirstLine(r.Error)
 }

@@ -34,7 +34,9 @@ func newDiff(f *factory, runF func(context.Context, *diffOptions) error) *cobra.
 	return &cobra.Command{
 		Use:   "diff [PIPELINE] [BUILD|STAGE [BUILD|STAGE]]",
 		Short: "Show what a promotion would release",
-		Long: "Show what differs between two builds: commits, files by component, artifact, images and their packages. With\n" +
+		Long: "Show what differs between two builds: commits, files by component, artifact, images and their packages, and\n" +
+			"what the module of the second would add, change and destroy in the environment of the stage, if a module\n" +
+			"makes it: from a stored plan, or from one that is made now and stored, which changes no resource. With\n" +
 			"one BUILD, compare it with the current build of production, or of the last stage with a persistent\n" +
 			"environment. Without any, compare the newest that may enter there, or that waits for a decision on its way\n" +
 			"there. A STAGE stands for its current build; alone, it is compared with the newest that may enter it. A build\n" +
@@ -63,6 +65,9 @@ func runDiff(ctx context.Context, o *diffOptions) error {
 			return err
 		}
 		d, err := a.Engine.Reports.Diff(ctx, o.pipeline, o.from, o.to)
+		if err == nil {
+			d.Infrastructure = asker{o.factory, a}.foresee(ctx, o.pipeline, d.Infrastructure)
+		}
 		if err != nil || o.json {
 			return o.printDone(err, d, "")
 		}
@@ -83,7 +88,7 @@ func runDiff(ctx context.Context, o *diffOptions) error {
 				return err
 			}
 		}
-		return cmp.Or(o.files(d), o.migrations(d), o.parts(d))
+		return cmp.Or(o.files(d), o.migrations(d), o.infrastructure(d), o.parts(d))
 	})
 }
 
@@ -207,4 +212,36 @@ func (o *diffOptions) parts(d report.Diff) error {
 		t.row(p.Name, present.Dash(p.From), present.Dash(p.To))
 	}
 	return t.flush()
+}
+
+// infrastructure prints what the module of the second build would do.
+func (o *diffOptions) infrastructure(d report.Diff) error {
+	for _, i := range d.Infrastructure {
+		fmt.Fprintf(o.Out, "\nInfrastructure of stage %s: %s\n", i.Stage, present.Line(ask.Infrastructure(i, o.now())))
+		if text := ask.Refusal(i); text != "" {
+			fmt.Fprintln(o.Out, present.Line(text))
+		}
+		if i.Plan == nil {
+			continue
+		}
+		for _, part := range []struct {
+			title   string
+			changes []pipeline.ModuleChange
+		}{{"RESOURCE", i.Plan.Changes}, {"CHANGED OUTSIDE", i.Plan.Drift}} {
+			if len(part.changes) == 0 {
+				continue
+			}
+			t := o.newTable(part.title, "CHANGE")
+			for _, c := range part.changes {
+				t.row(c.Address, ask.Act(c))
+			}
+			if err := t.flush(); err != nil {
+				return err
+			}
+		}
+		if more := ask.Unlisted(i.Plan.ModuleCounts, i.Plan.Changes); more != "" {
+			fmt.Fprintln(o.Out, more)
+		}
+	}
+	return nil
 }

@@ -6,8 +6,11 @@ package cli
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -83,6 +86,29 @@ type envShown struct {
 	Instances int       `json:"instances"`
 	Created   time.Time `json:"created"`
 	Import    string    `json:"import,omitempty"` // the ID for `terraform import`
+	// Module says which module made its infrastructure, with the outputs that are for people.
+	Module *pipeline.EnvironmentModule `json:"module,omitempty" shape:"environment_module"`
+}
+
+// moduleRows say which module made the infrastructure of an environment, and its outputs.
+func moduleRows(m *pipeline.EnvironmentModule) (rows [][2]string) {
+	if m == nil {
+		return nil
+	}
+	what := "makes what the instances use"
+	if m.Instead {
+		what = "is the environment, without instances of Penstock's"
+	}
+	rows = append(rows, [2]string{"module", strings.TrimSpace(present.Digest(m.Package) + " " + what)})
+	for _, name := range slices.Sorted(maps.Keys(m.Outputs)) {
+		value := string(m.Outputs[name])
+		var text string
+		if json.Unmarshal(m.Outputs[name], &text) == nil {
+			value = text
+		}
+		rows = append(rows, [2]string{"output " + name, value})
+	}
+	return rows
 }
 
 func runEnvShow(ctx context.Context, o *useOptions) error {
@@ -101,7 +127,7 @@ func runEnvShow(ctx context.Context, o *useOptions) error {
 		b := st.Builds[env.Build]
 		shown := envShown{
 			envRow: environmentRow(st, env), Stage: env.Stage, Commit: b.Revision.Commit, Author: b.Revision.Author,
-			Image: env.Image, Instances: env.Instances, Created: env.CreatedAt.UTC(),
+			Image: env.Image, Instances: env.Instances, Created: env.CreatedAt.UTC(), Module: env.Module,
 		}
 		if env.Purpose == pipeline.ForPerson {
 			shown.Import = env.Pipeline + "/" + env.Name
@@ -111,12 +137,13 @@ func runEnvShow(ctx context.Context, o *useOptions) error {
 		}
 		t := o.newTable("ENVIRONMENT", env.Name)
 		t.columns[1] = noting
-		for _, row := range [][2]string{
+		rows := append([][2]string{
 			{"status", string(env.Status)}, {"reason", env.Reason}, {"endpoint", env.Endpoint}, {"owner", env.Owner}, {"stage", env.Stage},
 			{"build", strings.TrimSpace(strings.Join([]string{present.Build(b.Number, env.Build), shown.Message}, " "))},
 			{"ID", b.ID}, {"commit", strings.TrimSpace(present.Commit(b.Revision.Commit) + " " + b.Revision.Author)},
 			{"image", env.Image}, {"instances", fmt.Sprint(env.Instances)}, {"launched", present.Ago(o.now(), env.CreatedAt)}, {"ends", o.ends(shown.statusEnvironment)},
-		} {
+		}, moduleRows(env.Module)...)
+		for _, row := range rows {
 			if strings.TrimSpace(row[1]) != "" {
 				t.row(row[0], row[1])
 			}

@@ -43,7 +43,8 @@ func newEvidence(f *factory, runF func(context.Context, *evidenceOptions) error)
 		Long: "Show what is known of a build before a decision on it, as the board and the command of the decision do before\n" +
 			"they ask: commits, changes, tests, load, who approved, what happens, who carries it out, and how to go back.\n" +
 			"VERB is approve, reject, promote, rollback or override. What the other arguments leave out is chosen as the\n" +
-			"command of that name chooses it. Nothing is recorded.",
+			"command of that name chooses it. No decision is recorded; what the build would do to the infrastructure of an\n" +
+			"environment is planned if no stored plan says it, and stored.",
 		Args: args(1, 4),
 		RunE: func(c *cobra.Command, given []string) error {
 			if o.verb = given[0]; !slices.Contains(decidingVerbs, o.verb) {
@@ -86,7 +87,32 @@ func (q asker) evidence(ctx context.Context, c decision.Command) (decision.Comma
 		return c, report.Evidence{}, err
 	}
 	e, err := q.app.Engine.Reports.Evidence(ctx, st, report.EvidenceRequest{Verb: string(c.Verb), Stage: c.Stage, Build: c.Build})
+	if err == nil && c.Verb != decision.Reject {
+		e.Infrastructure = q.foresee(ctx, c.Pipeline, e.Infrastructure)
+	}
 	return c, e, err
+}
+
+// foresee plans what no stored plan says of what a build would do. What can't be planned stays
+// as it is.
+func (q asker) foresee(ctx context.Context, pipelineName string, list []report.Infrastructure) []report.Infrastructure {
+	for n, i := range list {
+		if i.Known() {
+			continue
+		}
+		fmt.Fprintf(q.Err, "Plans what the build would do to the infrastructure of stage %s …\n", present.Line(i.Stage))
+		plan, err := q.app.Engine.Stages.PlanInfrastructure(ctx, pipelineName, i.Stage, i.Build)
+		if err != nil {
+			fmt.Fprintf(q.Err, "It could not be planned: %s\n", present.Line(err.Error()))
+			continue
+		}
+		st, err := q.app.Engine.Recorded(ctx, pipelineName)
+		if err != nil {
+			continue
+		}
+		list[n] = report.Planned(st, plan)
+	}
+	return list
 }
 
 // confirm shows the evidence of a command on a terminal and asks whether to do it. What is
@@ -155,6 +181,7 @@ func (q asker) show(on screen, e report.Evidence) error {
 			row(at.Component, ask.Change(at))
 		}
 	})
+	w.infrastructure(e)
 	w.rows("Tests", len(e.Tests), func(row func(...string)) {
 		for _, at := range e.Tests {
 			row(at.Stage, ask.Tests(at))
@@ -253,6 +280,27 @@ func (w *evidenceWriter) commits(e report.Evidence) {
 		w.aligned(rows)
 		if more := len(side.list) - shownCommits; more > 0 {
 			w.line(fmt.Sprintf("… and %d more: `penstock diff %s %s %s`", more, e.Pipeline, e.Diff.From, e.Diff.To))
+		}
+	}
+}
+
+// infrastructure prints what the module of the build would do.
+func (w *evidenceWriter) infrastructure(e report.Evidence) {
+	for _, i := range e.Infrastructure {
+		w.line("")
+		w.line(w.on.paint("Infrastructure of "+i.Stage, bold))
+		w.paragraph(ask.Infrastructure(i, w.now()))
+		w.paragraph(ask.Refusal(i))
+		if i.Plan == nil {
+			continue
+		}
+		var rows [][]string
+		for _, c := range i.Plan.Changes[:min(len(i.Plan.Changes), shownCommits)] {
+			rows = append(rows, []string{c.Address, ask.Act(c)})
+		}
+		w.aligned(rows)
+		if len(i.Plan.Changes) > shownCommits {
+			w.line(fmt.Sprintf("… and more: `penstock diff %s %s %s`", e.Pipeline, i.Stage, i.Build))
 		}
 	}
 }

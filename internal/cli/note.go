@@ -25,7 +25,8 @@ func newNote(f *factory) *cobra.Command {
 		Use:   "note [DIR]",
 		Short: "Print what an apply of the configuration in DIR has seen",
 		Long: "Print as JSON what an apply of the configuration in DIR (default: this directory) has seen: the refs of its\n" +
-			"repositories, and until when nothing else is due. The CodeBuild project that applies calls it.",
+			"repositories, and until when nothing else is due. What modules have made for environments whose time is over is ended. The\n" +
+			"CodeBuild project that applies calls it.",
 		Hidden: true,
 		Args:   args(0, 1),
 		RunE: func(c *cobra.Command, given []string) error {

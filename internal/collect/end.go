@@ -7,6 +7,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -73,4 +76,26 @@ func (c *Collector) endInquiry(ctx context.Context, pipelineName string, env pip
 	}
 	defer c.locks.Unlock(ctx, h)
 	return c.EndEnvironment(leased, pipelineName, h.Lease, env)
+}
+
+// EndExpired ends what modules have made for the environments of all pipelines whose time is
+// over. It returns when the time of the next one is; zero if none has a time.
+func (c *Collector) EndExpired(ctx context.Context) (next time.Time, err error) {
+	c.states.AskAgain()
+	all, err := c.states.All(ctx)
+	if err != nil {
+		return next, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		err = errors.Join(err, c.endModules(ctx, all[name]))
+		for _, env := range all[name].Environments {
+			if env.Module == nil || env.ExpiresAt.IsZero() || !env.Serves() {
+				continue
+			}
+			if next.IsZero() || env.ExpiresAt.Before(next) {
+				next = env.ExpiresAt
+			}
+		}
+	}
+	return next, err
 }

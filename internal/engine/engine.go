@@ -67,6 +67,9 @@ type Config struct {
 	// Appended is called after events were recorded of a pipeline that has targets to be
 	// notified. It must not wait.
 	Appended func(pipeline string)
+	// Environment is called after an event was recorded that is of an environment. It must not
+	// wait.
+	Environment func(e pipeline.Event)
 	// Archives keep the histories of removed pipelines, as Export writes them. With nil,
 	// histories are not kept.
 	Archives pipeline.Archives
@@ -120,7 +123,7 @@ func New(c Config) *Engine {
 	}
 	c.Holder.Actor = c.Person.Name
 	e := &Engine{config: c, found: &run.Found{}}
-	e.states = state.New(state.Config{Ledger: c.Ledger, Platform: c.Platform, Actor: c.Person.Name, Now: c.Now, HeadAge: c.HeadAge, Appended: c.Appended})
+	e.states = state.New(state.Config{Ledger: c.Ledger, Platform: c.Platform, Actor: c.Person.Name, Now: c.Now, HeadAge: c.HeadAge, Appended: c.Appended, Environment: c.Environment})
 	e.locks = lock.New(lock.Config{Ledger: c.Ledger, Holder: c.Holder, TTL: c.LeaseTTL, Logger: c.Logger, Now: c.Now, Jitter: c.Jitter})
 	e.Creations = run.NewCreations(run.CreationsConfig{
 		States: e.states, Locks: e.locks, Ledger: c.Ledger, Holder: c.Holder, Now: c.Now, Patience: c.LeaseTTL + time.Second, Jitter: c.Jitter,

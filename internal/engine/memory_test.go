@@ -42,6 +42,8 @@ type world struct {
 	snapshots map[string]bool                 // of images that are half removed
 	form      form                            // of the module that makes environments
 	sites     map[string]*memSite             // by environment
+	planned   []pipeline.ModuleRequest        // of modules
+	planFails error
 	seenBy    map[string]pipeline.StepRequest // by command: what it was run with
 	prepared  int                             // fleets brought up
 	shifted   int

@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 )
 
@@ -52,8 +53,27 @@ func (m memModules) Pack(_ context.Context, r pipeline.PackRequest) (bool, error
 	return m.form == instead, os.WriteFile(r.Out, []byte("module of "+filepath.Base(r.Module.Directory)), 0o600)
 }
 
-func (m memModules) Plan(context.Context, pipeline.ModuleRequest) (pipeline.ModulePlan, error) {
-	return pipeline.ModulePlan{}, errors.New("not asked for")
+// Plan says that everything is made where nothing is, and that the database is replaced for
+// another build.
+func (m memModules) Plan(_ context.Context, r pipeline.ModuleRequest) (p pipeline.ModulePlan, err error) {
+	return p, m.look(func() error {
+		m.planned = append(m.planned, r)
+		if m.planFails != nil {
+			return m.planFails
+		}
+		if p.Changes = changesTo(r); m.sites[r.Environment] != nil {
+			p.Changes[0].Action, p.Changes[0].Stateful = pipeline.ModuleReplace, true
+		}
+		return nil
+	})
+}
+
+// changesTo are what an apply does where nothing is.
+func changesTo(r pipeline.ModuleRequest) []pipeline.ModuleChange {
+	return []pipeline.ModuleChange{
+		{Address: "acme_database.main", Type: "acme_database", Action: pipeline.ModuleCreate},
+		{Address: "acme_dns." + r.Facts.Name, Type: "acme_dns", Action: pipeline.ModuleCreate},
+	}
 }
 
 func (m memModules) Drift(context.Context, string, io.Writer) (pipeline.ModulePlan, error) {
@@ -82,6 +102,7 @@ func (m memModules) Apply(ctx context.Context, r pipeline.ModuleRequest) (out pi
 		return out, err
 	}
 	site, err := m.Site(ctx, r.Environment)
+	site.Outputs.Changes = changesTo(r)
 	return site.Outputs, err
 }
 
@@ -323,5 +344,119 @@ func TestBuildWithoutModule(t *testing.T) {
 	d.mustApply(route("1")[:2])
 	if d.seen().Builds[build("1")].Module == nil {
 		t.Error("the commit stage stored no module when it ran again")
+	}
+}
+
+// Before anybody approves a build, a stored plan says what it would do to the infrastructure
+// of the stage that it is released to. It is made once, and again when what serves changes.
+func TestForesight(t *testing.T) {
+	d := withModule(t, beside)
+	plan := func() (pipeline.StagePlan, bool) {
+		t.Helper()
+		st := d.seen()
+		p, current, stored := st.PlanOf(st.Stages["production"], build("2"))
+		return p, stored && current
+	}
+	first := func() (report.Infrastructure, bool) {
+		st := d.seen()
+		return report.InfrastructureOf(st, st.Stages["production"], build("1"))
+	}
+	d.mustApply(route("1"))
+	if i, ok := first(); !ok || !i.Known() || i.Plan.ModuleCounts != (pipeline.ModuleCounts{Added: 2}) || i.Plan.Environment != "" || len(i.Refused) != 0 {
+		t.Fatalf("before the first deployment: %+v, %v", i.Plan, ok)
+	}
+	if len(d.planned) != 1 {
+		t.Fatalf("%d plans were made for one stage that waits", len(d.planned))
+	}
+	d.approve(build("1"))
+	d.mustApply(sized(3))
+	if _, ok := first(); ok {
+		t.Error("a plan is shown of the build that serves")
+	}
+	d.mustApply(pinned("2", "1"))
+	p, ok := plan()
+	if !ok || p.ModuleCounts != (pipeline.ModuleCounts{Added: 2, Destroyed: 1}) || p.Serving != build("1") || p.Environment == "" || len(d.planned) != 2 {
+		t.Fatalf("of the second build it stores %+v, %v after %d plans", p, ok, len(d.planned))
+	}
+	if last := d.planned[1]; last.Facts.Build != build("2") || last.Facts.Instances != 3 || last.Environment != p.Environment || last.Package == "" {
+		t.Errorf("it planned %+v", last)
+	}
+	d.mustApply(pinned("2", "1"))
+	if _, err := d.Stages.PlanInfrastructure(d.ctx, "shop", "production", build("2")); err != nil || len(d.planned) != 2 {
+		t.Errorf("what is stored is planned again: %d plans, %v", len(d.planned), err)
+	}
+	diff, err := d.Reports.Diff(d.ctx, "shop", "production", build("2"))
+	if err != nil || len(diff.Infrastructure) != 1 || len(diff.Infrastructure[0].Refused) != 1 || diff.Infrastructure[0].Refused[0].Address != "acme_database.main" {
+		t.Fatalf("the comparison says %+v, %v", diff.Infrastructure, err)
+	}
+	e, err := d.Reports.Evidence(d.ctx, d.seen(), report.EvidenceRequest{Verb: "approve", Stage: "exploratory", Build: build("2")})
+	if err != nil || len(e.Infrastructure) != 1 || e.Infrastructure[0].Stage != "production" || !e.Infrastructure[0].Known() {
+		t.Errorf("before an approval it says %+v, %v", e.Infrastructure, err)
+	}
+
+	larger := pinned("2", "1")
+	larger[5].Env.Variables = map[string]json.RawMessage{"size": json.RawMessage(`"large"`)}
+	larger[5].Env.AllowDestroy = true
+	if _, err := d.Stages.Advance(d.ctx, run.AdvanceRequest{Stage: larger[5]}); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := plan(); !ok || len(d.planned) != 3 || string(d.planned[2].Variables["size"]) != `"large"` {
+		t.Errorf("with other variables: %v after %d plans", ok, len(d.planned))
+	}
+	if diff, err = d.Reports.Diff(d.ctx, "shop", "production", build("2")); err != nil || len(diff.Infrastructure[0].Refused) != 0 {
+		t.Errorf("with allow_destroy, it says %+v, %v", diff.Infrastructure, err)
+	}
+}
+
+// What can't be planned is recorded with the reason, is no failure of an apply, and is planned
+// again by who asks for it, not by each apply.
+func TestForesightFails(t *testing.T) {
+	d := withModule(t, instead)
+	d.planFails = errors.New("requires values of \"password\"")
+	d.mustApply(route("1"))
+	d.mustApply(route("1"))
+	st := d.seen()
+	i, ok := report.InfrastructureOf(st, st.Stages["production"], build("1"))
+	if !ok || i.Known() || !strings.Contains(i.Plan.Unknown, "password") || len(d.planned) != 1 {
+		t.Fatalf("it says %+v after %d plans", i.Plan, len(d.planned))
+	}
+	d.planFails = nil
+	plan, err := d.Stages.PlanInfrastructure(d.ctx, "shop", "production", build("1"))
+	if err != nil || plan.Unknown != "" || plan.Added != 2 || len(d.planned) != 2 {
+		t.Errorf("asked again: %+v, %v", plan, err)
+	}
+}
+
+// The record of a run says what it did to the infrastructure.
+func TestRunCountsChanges(t *testing.T) {
+	d := withModule(t, beside)
+	d.mustApply(route("1")[:2])
+	page, err := d.Reports.Runs(d.ctx, "shop", pipeline.RunQuery{Stage: "acceptance"})
+	if err != nil || len(page.Runs) != 1 || page.Runs[0].Changes == nil || page.Runs[0].Changes.Added != 2 {
+		t.Fatalf("listed: %+v, %v", page.Runs, err)
+	}
+	full, err := d.Reports.Run(d.ctx, "shop", page.Runs[0].ID)
+	if c := full.Changed; err != nil || c == nil || c.Failed || len(c.Changes) != 2 || c.Log == nil || c.Log.To < c.Log.From {
+		t.Errorf("recorded: %+v, %v", c, err)
+	}
+	if page, err = d.Reports.Runs(d.ctx, "shop", pipeline.RunQuery{Stage: "commit"}); err != nil || page.Runs[0].Changes != nil {
+		t.Errorf("a run without a module has %+v, %v", page.Runs[0].Changes, err)
+	}
+}
+
+// An environment that is a module has no instance to work in, and says so.
+func TestNoInstances(t *testing.T) {
+	d := withModule(t, instead)
+	d.mustApply(route("1")[:2])
+	if err := d.launch(build("1"), 1); err != nil {
+		t.Fatal(err)
+	}
+	at := run.EnvironmentRef{Pipeline: "shop", Name: "alice"}
+	_, err := d.Environments.Exec(d.ctx, at, "ls", false, io.Discard)
+	logs := d.Environments.ServiceLog(d.ctx, at, 1, false, io.Discard)
+	for what, err := range map[string]error{"a command": err, "its log": logs} {
+		if pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(err.Error(), "it has no instances: the module is the environment") {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }

@@ -22,6 +22,7 @@ type change struct {
 	w    *workdir
 	site *keptSite
 	log  *runlog.Log
+	done []pipeline.ModuleChange // by the last apply
 }
 
 // change does some work on an environment, alone on this machine, from what is known of it:
@@ -91,6 +92,7 @@ func (c *change) apply(ctx context.Context, in *inputs, data []byte, allowDestro
 			return err
 		}
 	}
+	c.done = plan.changes
 	return c.applied(ctx)
 }
 

@@ -34,6 +34,25 @@ func inputsOf(r pipeline.ModuleRequest, digest string) (*inputs, error) {
 	return in, nil
 }
 
+// lend lets the inputs have the write-only values of what was applied last, where they have
+// none of their own.
+func (in *inputs) lend(last *inputs) {
+	if last == nil {
+		return
+	}
+	for name, value := range last.Secrets {
+		_, plain := in.Variables[name]
+		if _, own := in.Secrets[name]; own || plain {
+			continue
+		}
+		if in.Secrets == nil {
+			in.Secrets = map[string]json.RawMessage{}
+		}
+		in.Secrets[name] = value
+		in.lent = append(in.lent, name)
+	}
+}
+
 // values returns the values of the module's variables: all of them, and those that an apply of
 // a plan needs once more, as no plan keeps them. A variable that the module lacks, or that it
 // requires and does not get, is CodeInvalid. shown is what the module is called.
@@ -43,6 +62,9 @@ func (in *inputs) values(c configuration, shown string) (all, ephemeral map[stri
 	for _, given := range []map[string]json.RawMessage{in.Variables, in.Secrets} {
 		for _, name := range slices.Sorted(maps.Keys(given)) {
 			if _, declared := c.variables[name]; !declared {
+				if slices.Contains(in.lent, name) {
+					continue
+				}
 				return nil, nil, pipeline.Errorf(pipeline.CodeInvalid, op, "module %q has no variable %q, and gets a value for it", shown, name).
 					WithHint("Declare the variable in the module, or remove the value. The module's variables are %s.", quoted(slices.Collect(maps.Keys(c.variables))))
 			}

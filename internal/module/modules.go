@@ -109,6 +109,7 @@ func (m *Modules) Plan(ctx context.Context, r pipeline.ModuleRequest) (pipeline.
 	if err != nil {
 		return pipeline.ModulePlan{}, err
 	}
+	in.lend(s.Applied)
 	return m.look(ctx, op, s, in, func() ([]byte, error) { return data, nil }, r.Log)
 }
 
@@ -178,6 +179,7 @@ func (m *Modules) Apply(ctx context.Context, r pipeline.ModuleRequest) (pipeline
 		err := c.apply(ctx, in, data, r.AllowDestroy, nil)
 		if err == nil {
 			out, err = expandOutputs(c.site.Outputs)
+			out.Changes = c.done
 		}
 		return err
 	})

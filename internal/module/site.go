@@ -33,6 +33,8 @@ type inputs struct {
 	Facts     pipeline.ModuleFacts       `json:"facts"`
 	Stateful  []string                   `json:"stateful,omitempty"`
 	Timeout   time.Duration              `json:"timeout,omitempty"`
+
+	lent []string // secrets that are not from the request: the module may lack them
 }
 
 // secrets returns what no log may show. A text is masked with and without its quotes.

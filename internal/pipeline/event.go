@@ -36,6 +36,7 @@ const (
 	EnvironmentEnded   EventKind = "environment.ended"
 	EnvironmentNoticed EventKind = "environment.noticed"
 	NoticesDelivered   EventKind = "notices.delivered"
+	BuildPlanned       EventKind = "build.planned" // what its module would do in a stage's environment
 	DataBackedUp       EventKind = "data.backed_up"
 	DataRestored       EventKind = "data.restored"
 	DataFinished       EventKind = "data.finished"
@@ -78,6 +79,7 @@ type Facts struct {
 	Delivery        *Delivery        `json:"delivery,omitempty"`
 	Image           *Image           `json:"image,omitempty"`
 	Environment     *Environment     `json:"environment,omitempty"`
+	StagePlan       *StagePlan       `json:"stage_plan,omitempty"`
 	Creation        *Creation        `json:"creation,omitempty"`
 	Backup          *Backup          `json:"backup,omitempty"`
 	Finish          *Finish          `json:"finish,omitempty"`

@@ -31,6 +31,7 @@ type State struct {
 	Deliveries       map[string]Delivery        // by the target's key
 	Images           map[string]Image           // by ID
 	Environments     map[string]Environment     // by ID
+	Plans            map[string]StagePlan       // by StageBuild
 	Creations        map[string]Creation        // by the ID of their keys
 	Backups          map[string]Backup          // by Backup.ID
 	Finishes         map[string]Finish          // by stage

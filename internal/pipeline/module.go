@@ -102,6 +102,7 @@ type ModuleOutputs struct {
 	Instance  ModuleInstance             // what the instances of the environment join
 	Data      json.RawMessage            // for the environments that get this one's data; nil for none
 	Others    map[string]json.RawMessage // the rest, except for the sensitive ones
+	Changes   []ModuleChange             // what the apply did; nothing for outputs that are read later
 }
 
 // ModuleInstance is what the instances of an environment join, on platforms that have such
@@ -128,10 +129,10 @@ type ModulePlan struct {
 
 // ModuleChange is the change of one resource of a module.
 type ModuleChange struct {
-	Address  string       `json:"address"`
-	Type     string       `json:"type"`
-	Action   ModuleAction `json:"action"`
-	Stateful bool         `json:"stateful,omitempty"` // it keeps data that Action loses
+	Address  string       `json:"address"`            // of the resource in the module
+	Type     string       `json:"type"`               // of the resource
+	Action   ModuleAction `json:"action"`             // create, update, replace, destroy or read
+	Stateful bool         `json:"stateful,omitempty"` // it keeps data, which is lost
 	Reason   string       `json:"reason,omitempty"`   // of a replacement: the arguments that force it
 }
 
@@ -187,7 +188,8 @@ type Modules interface {
 	// those of the modules that it refers to, and the versions of its providers. The same
 	// files give the same package. It returns whether the module has an output "endpoint".
 	Pack(ctx context.Context, r PackRequest) (instead bool, err error)
-	// Plan returns what Apply would do, and changes nothing.
+	// Plan returns what Apply would do, and changes nothing. Write-only variables that the
+	// request lacks have the values that were applied last.
 	Plan(ctx context.Context, r ModuleRequest) (ModulePlan, error)
 	// Apply makes the environment's infrastructure what the package and the inputs say. If it
 	// fails or is cancelled, what was made stays known to Revert and Destroy.

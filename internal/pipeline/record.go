@@ -35,6 +35,7 @@ const (
 	RecordDelivery        RecordKind = "delivery"         // by the target's key
 	RecordImage           RecordKind = "image"            // by ID
 	RecordEnvironment     RecordKind = "environment"      // by ID
+	RecordStagePlan       RecordKind = "stage_plan"       // by stage/build
 	RecordCreation        RecordKind = "creation"         // by kind/name of what was created
 	RecordBackup          RecordKind = "backup"           // by stage/build/run
 	RecordFinish          RecordKind = "finish"           // by stage
@@ -73,6 +74,8 @@ var kinds = []recordKind{
 		func(i *Image) string { return i.ID }),
 	on(RecordEnvironment, func(f *Facts) **Environment { return &f.Environment }, func(s *State) *map[string]Environment { return &s.Environments },
 		func(e *Environment) string { return e.ID }),
+	on(RecordStagePlan, func(f *Facts) **StagePlan { return &f.StagePlan }, func(s *State) *map[string]StagePlan { return &s.Plans },
+		func(p *StagePlan) string { return StageBuild(p.Stage, p.Build) }).of(aStageAndBuild),
 	on(RecordCreation, func(f *Facts) **Creation { return &f.Creation }, func(s *State) *map[string]Creation { return &s.Creations },
 		func(c *Creation) string { return c.Key().ID }),
 	on(RecordBackup, func(f *Facts) **Backup { return &f.Backup }, func(s *State) *map[string]Backup { return &s.Backups },

@@ -68,6 +68,7 @@ type Run struct {
 	Image       string         `json:"image,omitempty"`                               // image that the run baked
 	Artifact    *Artifact      `json:"artifact,omitempty"`                            // artifact that the run stored
 	Module      *ModulePackage `json:"module,omitempty" shape:"module_package"`       // module that the run stored
+	Changed     *ModuleRun     `json:"infrastructure,omitempty" shape:"module_run"`   // what the module did to the environment's infrastructure
 	Steps       []StepResult   `json:"steps,omitempty"`
 	Hooks       []HookResult   `json:"hooks,omitempty"`    // of the service, that worked on the data
 	Backup      string         `json:"backup,omitempty"`   // name of the one that service.backup took
@@ -214,24 +215,25 @@ func ImageOfRun(name string) (image string, ok bool) { return strings.CutPrefix(
 
 // RunSummary is the part of a run that gates and listings need.
 type RunSummary struct {
-	ID        string    `json:"id"`
-	Stage     string    `json:"stage"` // the stage's name; image/NAME for a bake
-	Kind      RunKind   `json:"kind"`
-	Build     string    `json:"build,omitempty"`
-	Digest    string    `json:"digest"`
-	Inputs    Inputs    `json:"inputs"`
-	Made      Inputs    `json:"made,omitzero"` // what it has made so far
-	Status    RunStatus `json:"status"`        // running, passed, failed, cancelled or displaced
-	Phase     Phase     `json:"phase"`
-	Step      string    `json:"step,omitempty"` // that failed, or in which the run was when its process ended
-	Error     string    `json:"error,omitempty"`
-	Backup    string    `json:"backup,omitempty"` // name of the one that service.backup took
-	Actor     string    `json:"actor"`
-	Committed time.Time `json:"committed,omitzero"`
-	Order     int64     `json:"order,omitempty"`
-	Ready     time.Time `json:"ready,omitzero"`
-	StartedAt time.Time `json:"started_at"`
-	EndedAt   time.Time `json:"ended_at,omitzero"`
+	ID        string        `json:"id"`
+	Stage     string        `json:"stage"` // the stage's name; image/NAME for a bake
+	Kind      RunKind       `json:"kind"`
+	Build     string        `json:"build,omitempty"`
+	Digest    string        `json:"digest"`
+	Inputs    Inputs        `json:"inputs"`
+	Made      Inputs        `json:"made,omitzero"` // what it has made so far
+	Status    RunStatus     `json:"status"`        // running, passed, failed, cancelled or displaced
+	Phase     Phase         `json:"phase"`
+	Changes   *ModuleCounts `json:"module_counts,omitempty"` // of the environment's infrastructure; null where no module was applied
+	Step      string        `json:"step,omitempty"`          // that failed, or in which the run was when its process ended
+	Error     string        `json:"error,omitempty"`
+	Backup    string        `json:"backup,omitempty"` // name of the one that service.backup took
+	Actor     string        `json:"actor"`
+	Committed time.Time     `json:"committed,omitzero"`
+	Order     int64         `json:"order,omitempty"`
+	Ready     time.Time     `json:"ready,omitzero"`
+	StartedAt time.Time     `json:"started_at"`
+	EndedAt   time.Time     `json:"ended_at,omitzero"`
 }
 
 // Summary returns the part of r that gates and listings need.
@@ -243,8 +245,12 @@ func (r Run) Summary() RunSummary {
 	if r.Module != nil {
 		made.Module = r.Module.Digest
 	}
+	var changes *ModuleCounts
+	if r.Changed != nil && !r.Changed.Failed {
+		changes = &r.Changed.ModuleCounts
+	}
 	return RunSummary{
-		ID: r.ID, Stage: r.Stage, Kind: r.Kind, Build: r.Build, Digest: r.Digest, Inputs: r.Inputs, Made: made,
+		Changes: changes, ID: r.ID, Stage: r.Stage, Kind: r.Kind, Build: r.Build, Digest: r.Digest, Inputs: r.Inputs, Made: made,
 		Status: r.Status, Phase: r.Phase, Step: r.stoppedIn(), Error: r.Error, Backup: r.Backup, Actor: r.Actor, Committed: r.Committed,
 		Order: r.Order, Ready: r.Ready, StartedAt: r.StartedAt, EndedAt: r.EndedAt,
 	}

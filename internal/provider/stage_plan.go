@@ -108,6 +108,7 @@ func (r *stageResource) plan(ctx context.Context, plan, state *stageModel, at *e
 		return
 	}
 	r.session.warnUnused(planned.State(), stage, &resp.Diagnostics)
+	warnInfrastructure(planned.State(), stage, move, &resp.Diagnostics)
 	if err := move.Err(); err != nil {
 		addAttributeError(&resp.Diagnostics, path.Root("build"), partOf("move stage", stage.Name), stage.Pipeline, err)
 		return

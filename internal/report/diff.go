@@ -30,9 +30,12 @@ type Diff struct {
 	// Packages are the differences between the images. They are known only of baked images
 	// whose packages the platform could list.
 	Packages []pipeline.PackageChange `json:"packages"`
-	Ahead    []Commit                 `json:"ahead"`  // that the second build has and the first has not, the newest first
-	Behind   []Commit                 `json:"behind"` // the reverse: what a rollback takes back
-	Files    []pipeline.FileChange    `json:"files"`  // that differ, by path
+	// Infrastructure is what the module of the second build would do in the environments of
+	// the stages that it is compared for; absent where no module makes them.
+	Infrastructure []Infrastructure      `json:"infrastructure,omitempty" shape:"infrastructure_plans"`
+	Ahead          []Commit              `json:"ahead"`  // that the second build has and the first has not, the newest first
+	Behind         []Commit              `json:"behind"` // the reverse: what a rollback takes back
+	Files          []pipeline.FileChange `json:"files"`  // that differ, by path
 	// Migrations are the files of the data component that the second build adds or changes.
 	Migrations []Migration `json:"migrations"`
 	Cut        bool        `json:"cut,omitempty"` // there are more commits or files than are listed
@@ -113,6 +116,7 @@ func (r *Reports) Diff(ctx context.Context, pipelineName, from, to string) (Diff
 	d.FromNumber, d.ToNumber = a.Number, b.Number
 	d.URL = ForgeOf(st, b).Compare(a.Revision.Commit, b.Revision.Commit)
 	d.Lineage = Lineage{lineage(st, a), lineage(st, b)}
+	d.Infrastructure = infrastructureBetween(st, d)
 	r.compare(ctx, st, a, b, &d)
 	d.Packages, err = r.packages(ctx, st, d.Lineage)
 	return d, err
@@ -145,33 +149,12 @@ func nextRelease(st *pipeline.State, d Diff) (Diff, error) {
 	}
 	d.Stage, d.From = stage.Name, current
 	if d.To == "" {
-		if d.To, d.Waits = nextFor(st, stage); d.To == "" {
+		if d.To, d.Waits = gate.NextRelease(st, stage); d.To == "" {
 			return d, pipeline.Errorf(pipeline.CodeRefused, op, "no build newer than %s, the current build of stage %q, may enter it or waits for a decision", current, stage.Name).
 				WithHint("Name the builds.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbListBuilds, Pipeline: d.Pipeline})
 		}
 	}
 	return d, nil
-}
-
-// nextFor returns the newest build, newer than a stage's current one, that may enter it, or
-// that waits for a decision at a stage above; empty if there is none.
-func nextFor(st *pipeline.State, s pipeline.Stage) (build, waits string) {
-	above := st.Builds[st.Current[s.Name].Build].Order
-	deciders := slices.DeleteFunc(st.Ancestors(s.After), func(name string) bool { return !st.Stages[name].Approval })
-	for b := range st.NewestBuilds() {
-		if b.Order <= above {
-			break
-		}
-		for _, name := range deciders {
-			if st.Outcome(st.Stages[name], b.ID) == pipeline.OutcomeWaiting {
-				return b.ID, name
-			}
-		}
-		if gate.MayEnter(st, s, b.ID) {
-			return b.ID, ""
-		}
-	}
-	return "", ""
 }
 
 // compare compares the commits and files of two builds. If a repository can't be read, that

@@ -26,12 +26,13 @@ type Evidence struct {
 	Against string `json:"against,omitempty"`
 	Current *Named `json:"current_build,omitempty"` // that build; null for none
 	// Diff is null if there is nothing to compare with. NoDiff says why.
-	Diff      *Diff     `json:"diff,omitempty"`
-	NoDiff    string    `json:"no_diff,omitempty"` // why there is no comparison
-	Changes   []Change  `json:"component_changes"` // by component, data and infrastructure first
-	Tests     []Tests   `json:"stage_tests"`       // in the order of the stages
-	Loads     []Load    `json:"loads"`             // what the load steps measured, in the order of the stages
-	Decisions []Decided `json:"decisions"`         // that count, by stage
+	Diff           *Diff            `json:"diff,omitempty"`
+	NoDiff         string           `json:"no_diff,omitempty"`                                     // why there is no comparison
+	Infrastructure []Infrastructure `json:"infrastructure,omitempty" shape:"infrastructure_plans"` // what the module of the build would do in the next environments that it is released to
+	Changes        []Change         `json:"component_changes"`                                     // by component, data and infrastructure first
+	Tests          []Tests          `json:"stage_tests"`                                           // in the order of the stages
+	Loads          []Load           `json:"loads"`                                                 // what the load steps measured, in the order of the stages
+	Decisions      []Decided        `json:"decisions"`                                             // that count, by stage
 	// Rollback is the last one of the stage that the build is compared at; null if none is known.
 	Rollback *Rollback `json:"last_rollback,omitempty"`
 	Missing  int       `json:"missing_approvals"` // that the build still needs, with this one
@@ -139,6 +140,7 @@ func (r *Reports) Evidence(ctx context.Context, st *pipeline.State, q EvidenceRe
 		Verb: q.Verb, Pipeline: st.Pipeline.Name, Stage: q.Stage, Build: NameOf(st, q.Build), Run: result.ID, Runner: stage.Runner,
 		Directory: st.Pipeline.Owner, Host: st.Pipeline.Made.Host,
 		Changes: []Change{}, Tests: []Tests{}, Loads: []Load{}, Decisions: decided(st, stage, q.Build), Next: below(st, q.Stage),
+		Infrastructure: infrastructure(st, stage, q.Build),
 	}
 	if stage.Approval {
 		e.Missing = st.Ballot(stage, q.Build).MissingApprovals()

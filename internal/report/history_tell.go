@@ -66,6 +66,7 @@ var silent = map[pipeline.EventKind]string{
 	pipeline.RunProgressed:    "the end of the run says what came of it",
 	pipeline.EnvironmentEnded: "the change to ending, before it, says what and by whom",
 	pipeline.NoticesDelivered: "it is of how far notices were sent",
+	pipeline.BuildPlanned:     "it is of what would happen, and the run that does it says what did",
 	pipeline.CreationRecorded: "it is of what the state of Terraform has",
 }
 

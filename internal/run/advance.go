@@ -54,6 +54,14 @@ func (s StageSecrets) all() []pipeline.Secret {
 // safe to call again after any failure, kill or cancel, and concurrently: one call works, the
 // others wait for it.
 func (s *Stages) Advance(ctx context.Context, r AdvanceRequest) (report.StageView, error) {
+	view, err := s.advance(ctx, r)
+	if err == nil {
+		s.foreseeNext(ctx, r.Stage.Pipeline, r.Stage.Name)
+	}
+	return view, err
+}
+
+func (s *Stages) advance(ctx context.Context, r AdvanceRequest) (report.StageView, error) {
 	stage := r.Stage
 	leased, h, err := s.locks.Lock(ctx, lock.Stage(stage.Pipeline, stage.Name), "stage "+stage.Name)
 	if err != nil {

@@ -46,7 +46,11 @@ func (e *Environments) Find(ctx context.Context, r EnvironmentRef) (pipeline.Env
 // running is Find for an environment that has instances.
 func (e *Environments) running(ctx context.Context, r EnvironmentRef) (pipeline.Environment, error) {
 	env, err := e.Find(ctx, r)
-	if err == nil && !env.Serves() {
+	switch {
+	case err == nil && env.IsModule():
+		return env, pipeline.Errorf(pipeline.CodeRefused, "use "+env.Describe(), "it has no instances: the module is the environment").
+			WithHint("Look there with the tools of what the module made: the environment's endpoint and the module's outputs say where that is.")
+	case err == nil && !env.Serves():
 		return env, pipeline.Errorf(pipeline.CodeRefused, "use "+env.Describe(), "it is %s", env.Status).
 			WithHint("Launch it again, or choose another.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbListEnvironments, Pipeline: r.Pipeline})
 	}

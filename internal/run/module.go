@@ -75,18 +75,16 @@ func moduleOf(st *pipeline.State, env pipeline.Environment, lives bool) (*pipeli
 	return want, nil
 }
 
-// applyModule makes the infrastructure of an environment that of its build. The environment's
-// record says that it has a module.
-func (e *core) applyModule(ctx context.Context, st *pipeline.State, lease pipeline.Lease, env pipeline.Environment, r moduleInputs) (pipeline.ModuleOutputs, error) {
-	var none pipeline.ModuleOutputs
+// moduleRequest asks for the infrastructure of an environment, as it is for its build.
+func (e *core) moduleRequest(ctx context.Context, st *pipeline.State, env pipeline.Environment, r moduleInputs) (pipeline.ModuleRequest, error) {
 	build, m := st.Builds[env.Build], st.Pipeline.Module
 	if hook := st.Pipeline.Service.OnInstances(); build.Module.Instead && hook != "" {
-		return none, pipeline.Errorf(pipeline.CodeInvalid, "apply module to "+env.Describe(), "the module has the output \"endpoint\", so that it is the environment, and there is no instance that could run service.%s", hook).
+		return pipeline.ModuleRequest{}, pipeline.Errorf(pipeline.CodeInvalid, "apply module to "+env.Describe(), "the module has the output \"endpoint\", so that it is the environment, and there is no instance that could run service.%s", hook).
 			WithHint("Let the module do that, and remove the argument; or remove the output, so that Penstock launches instances.")
 	}
 	file, err := e.artifacts.Get(ctx, build.Module.Artifact)
 	if err != nil {
-		return none, fmt.Errorf("fetch module of build %s: %w", env.Build, err)
+		return pipeline.ModuleRequest{}, fmt.Errorf("fetch module of build %s: %w", env.Build, err)
 	}
 	req := pipeline.ModuleRequest{
 		Environment: env.ID, Fleet: r.fleet, Package: file, Program: m.Program, Variables: m.VariablesOf(env.Spec), Secrets: r.secrets,
@@ -105,18 +103,30 @@ func (e *core) applyModule(ctx context.Context, st *pipeline.State, lease pipeli
 	if r.from != "" {
 		site, err := e.modules.Site(ctx, r.from)
 		if err != nil && !pipeline.IsNotFound(err) {
-			return none, fmt.Errorf("read the outputs of environment %s: %w", r.from, err)
+			return req, fmt.Errorf("read the outputs of environment %s: %w", r.from, err)
 		}
 		req.Facts.From = site.Outputs.Data
 	}
+	return req, nil
+}
+
+// applyModule makes the infrastructure of an environment that of its build. The environment's
+// record says that it has a module.
+func (e *core) applyModule(ctx context.Context, st *pipeline.State, lease pipeline.Lease, env pipeline.Environment, r moduleInputs) (pipeline.ModuleOutputs, error) {
+	var none pipeline.ModuleOutputs
+	req, err := e.moduleRequest(ctx, st, env, r)
+	if err != nil {
+		return none, err
+	}
+	module := st.Builds[env.Build].Module
 	outputs, err := e.modules.Under(lease.Fence()).Apply(ctx, req)
 	switch {
 	case err != nil:
 		return none, fmt.Errorf("apply module to %s: %w", env.Describe(), err)
-	case build.Module.Instead && outputs.Endpoint == "":
+	case module.Instead && outputs.Endpoint == "":
 		return none, pipeline.Errorf(pipeline.CodeFailed, "apply module to "+env.Describe(), "its output \"endpoint\" is empty").
 			WithHint("A module with that output is the environment. Let it be the URL of the service, or remove the output, so that Penstock launches instances.")
-	case !build.Module.Instead && st.Pipeline.Service.Start == "":
+	case !module.Instead && st.Pipeline.Service.Start == "":
 		return none, pipeline.Errorf(pipeline.CodeInvalid, "launch "+env.Describe(), "the module has no output \"endpoint\", and the pipeline no service.start to start in instances").
 			WithAdvice(pipeline.Set("service.start", `"…"`, "the pipeline"))
 	}
@@ -201,13 +211,17 @@ func (a *attempt) enterModule(ctx context.Context, env pipeline.Environment, ima
 		return err
 	}
 	a.logf("module %s: apply for %s", a.build.Module.Digest, env.Describe())
+	done := pipeline.ModuleRun{StartedAt: a.now().UTC(), Failed: true, Log: &pipeline.LogPart{From: a.log.size()}}
+	a.run.Changed = &done
 	var err error
 	a.outputs, err = a.applyModule(ctx, a.state, a.lease, env, moduleInputs{
 		fleet: a.run.Fleet, image: image, from: from, lasting: a.stage.Lasting(), secrets: a.secrets.Module, log: a.log,
 	})
+	done.Duration, done.Log.To = a.now().UTC().Sub(done.StartedAt), a.log.size()
 	if err != nil {
 		return lock.LostOr(ctx, err)
 	}
+	done.Failed, done.ModuleCounts, done.Changes = false, pipeline.CountChanges(a.outputs.Changes), pipeline.ListChanges(a.outputs.Changes)
 	a.log = a.hiding(a.log, append(a.secrets.all(), a.outputs.SecretEnv.Values()...)...)
 	return a.enter(ctx, pipeline.PhaseEnvironment)
 }

@@ -66,6 +66,9 @@ type Config struct {
 	// Appended is called after events were recorded of a pipeline that has targets to be
 	// notified. It must not wait.
 	Appended func(pipeline string)
+	// Environment is called after an event was recorded that is of an environment. It must not
+	// wait.
+	Environment func(e pipeline.Event)
 }
 
 // describeAge is how long the platform's report of environments is cached: one plan asks for
@@ -284,6 +287,11 @@ func (s *Store) AppendExpecting(ctx context.Context, name string, fence *pipelin
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.asked = time.Time{} // also after an error: the answer alone may be lost
+	for _, e := range events {
+		if s.config.Environment != nil && (e.Facts.Environment != nil || e.Kind == pipeline.EnvironmentEnded) {
+			s.config.Environment(e)
+		}
+	}
 	if s.config.Appended != nil && notifies(c.recorded, events) {
 		s.config.Appended(name)
 	}

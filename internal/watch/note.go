@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/source"
 )
 
@@ -62,6 +63,7 @@ func TakeNote(ctx context.Context, r NoteRequest) (Note, error) {
 		note.due(r.Now(), "nothing has been applied yet")
 		return note, nil
 	}
+	note.expiries(ctx, poller.app, r.Now())
 	from := poller.app.NewSource(r.Dir)
 	configuration := source.Query{Repository: r.Repository, Ref: r.Ref}
 	queries := []source.Query{configuration}
@@ -92,6 +94,20 @@ func TakeNote(ctx context.Context, r NoteRequest) (Note, error) {
 		note.due(r.Now(), err.Error())
 	}
 	return note, nil
+}
+
+// expiries ends what modules have made for environments whose time is over: an apply without
+// changes does not, and nothing else does where nobody runs this program. The note holds until
+// the time of the next one at most, or, after a failure, until that is to be tried again.
+func (n *Note) expiries(ctx context.Context, a *app.App, now time.Time) {
+	next, err := a.Engine.Collector.EndExpired(ctx)
+	if err != nil {
+		a.Logger().Warn("end expired environments", "error", err)
+		next = now.Add(noteRetry)
+	}
+	if !next.IsZero() {
+		n.Until = min(n.Until, max(next.Unix(), now.Unix()))
+	}
 }
 
 // due says that an apply is due at the next look.

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/app/apptest"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/source"
 )
 
@@ -107,4 +109,25 @@ func TestTakeNote(t *testing.T) {
 		t.Errorf("a repository with credentials is noted: %+v", note)
 	}
 	holds(take(&State{}, here, tip(), false), 0, "nothing has been applied yet")
+
+	// An environment that is a module ends at its time: a build starts then, and ends it.
+	now = time.Now().UTC().Truncate(time.Second)
+	env := pipeline.Environment{
+		ID: "e-1", Pipeline: "shop", Name: "alice", Purpose: pipeline.ForPerson, Status: pipeline.EnvRunning, Endpoint: "http://127.0.0.1:9/",
+		Module: &pipeline.EnvironmentModule{Package: "sha256:1", Instead: true}, ExpiresAt: now.Add(time.Hour),
+	}
+	record := func() {
+		t.Helper()
+		apptest.Append(t, p.app, pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{{Kind: pipeline.EnvironmentChanged, Actor: "ada", Facts: pipeline.Facts{Environment: &env}}}})
+	}
+	record()
+	seen = p.build(nil)
+	holds(take(seen, here, tip(), false), time.Hour)
+	env.ExpiresAt = now.Add(-time.Minute)
+	record()
+	holds(take(seen, here, tip(), false), noteAge)
+	st, err := p.app.Engine.State(t.Context(), "shop")
+	if err != nil || st.Environments["e-1"].Module != nil {
+		t.Errorf("the module of the expired environment is left: %+v, %v", st.Environments["e-1"], err)
+	}
 }
