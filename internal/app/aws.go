@@ -126,7 +126,7 @@ func settings(at AWS, made bootstrap.Resources) aws.Settings {
 		Stack: made.Stack, VPC: made.VPC, Subnets: made.InstanceSubnets(), PublicSubnets: made.PublicSubnets, Bucket: made.Bucket,
 		Lasting: lasting, Test: access(made.TestInstanceProfile, made.TestSecurityGroup).Or(lasting), LoadBalancerGroup: made.LoadBalancerSecurityGroup,
 		Builder:       access(cmp.Or(made.BuilderInstanceProfile, made.InstanceProfile), made.BuilderSecurityGroup),
-		SchedulerRole: made.SchedulerRole, LauncherSchedulerRole: cmp.Or(made.LauncherSchedulerRole, made.SchedulerRole), InstanceType: at.InstanceType, AssignPublicAddress: !made.PrivateAccess,
+		SchedulerRole: made.SchedulerRole, LauncherSchedulerRole: cmp.Or(made.LauncherSchedulerRole, made.SchedulerRole), LauncherScheduleGroup: made.LauncherScheduleGroup, InstanceType: at.InstanceType, AssignPublicAddress: !made.PrivateAccess,
 		PublicEndpoints: at.PublicEndpoints, InternalLoadBalancer: at.InternalLoadBalancer,
 	}
 }

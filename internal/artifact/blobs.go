@@ -12,12 +12,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
+	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
 )
 
 // blobsPrefix is where records that are too large for a ledger's table are.
 const blobsPrefix = "ledger/"
 
-// Blobs keeps small objects in a bucket by a key of the caller's.
+// Blobs keeps small objects in a bucket by a key of the caller's, which names the content:
+// what is there under a key is never replaced by something else.
 type Blobs struct {
 	client *s3.Client
 	bucket string
@@ -26,9 +28,26 @@ type Blobs struct {
 // NewBlobs returns the objects of a bucket.
 func NewBlobs(client *s3.Client, bucket string) *Blobs { return &Blobs{client, bucket} }
 
-// Put stores an object, in place of one of the key.
+// Put stores an object. The same one may be there already. Another one under its key was put
+// there by who knew what was to come: whoever may, replaces it, and AWS refuses the others.
 func (b *Blobs) Put(ctx context.Context, key string, data []byte) error {
-	_, err := b.client.PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String(b.bucket), Key: aws.String(blobsPrefix + key), Body: bytes.NewReader(data)})
+	in := &s3.PutObjectInput{Bucket: aws.String(b.bucket), Key: aws.String(blobsPrefix + key), IfNoneMatch: aws.String("*")}
+	err := poll.Until(ctx, rivalry, func(ctx context.Context) (poll.Probe, error) {
+		in.Body = bytes.NewReader(data)
+		_, err := b.client.PutObject(ctx, in)
+		switch {
+		case cloud.Is(err, "PreconditionFailed"):
+			there, read := b.Get(ctx, key)
+			if read != nil || bytes.Equal(there, data) {
+				return poll.Probe{Done: true}, read
+			}
+			in.IfNoneMatch = nil
+			return poll.Probe{State: "another object is there"}, nil
+		case cloud.Is(err, "ConditionalRequestConflict"):
+			return poll.Probe{State: "another uploads it"}, poll.Retryable(err)
+		}
+		return poll.Probe{Done: true}, err
+	})
 	return cloud.Fault(ctx, "store "+key, err)
 }
 

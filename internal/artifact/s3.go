@@ -36,7 +36,7 @@ const abortTimeout = 30 * time.Second
 
 // rivalry is how an upload waits for another of the same object: an object has
 // one's whole content soon.
-var rivalry = poll.Schedule{First: 200 * time.Millisecond, Max: 5 * time.Second, Factor: 2, Limit: 2 * time.Minute, What: "another upload of the artifact"}
+var rivalry = poll.Schedule{First: 200 * time.Millisecond, Max: 5 * time.Second, Factor: 2, Limit: 2 * time.Minute, What: "another upload of the object"}
 
 // S3Store keeps files in a bucket by the digest of their content, with a Store on
 // this machine as its cache. It may be used concurrently, from several machines.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,8 +22,10 @@ import (
 )
 
 const (
-	// logsPrefix is where logs are in a bucket.
-	logsPrefix = "logs/"
+	// Where logs are in a bucket: those of runs, which are evidence of stages, apart from those
+	// of self-service environments, which launchers write.
+	runsPrefix         = "logs/runs/"
+	environmentsPrefix = "logs/environments/"
 
 	// logTimeout bounds the upload of a part.
 	logTimeout = time.Minute
@@ -55,7 +58,12 @@ func NewS3Logs(client *s3.Client, bucket, dir string, logger hclog.Logger) *S3Lo
 }
 
 // prefix is what the keys of the parts of a run's log begin with.
-func (l *S3Logs) prefix(name, run string) string { return logsPrefix + name + "/" + run + "/" }
+func (l *S3Logs) prefix(name, run string) string {
+	if strings.HasPrefix(run, pipeline.RunPrefix) {
+		return runsPrefix + name + "/" + run + "/"
+	}
+	return environmentsPrefix + name + "/" + run + "/"
+}
 
 // Location returns the URL that the parts of a run's log are under.
 func (l *S3Logs) Location(name, run string) string {

@@ -177,7 +177,7 @@ func TestS3Logs(t *testing.T) {
 		}
 	}
 	check(t, far.Close())
-	if want := "s3://" + bucket + "/logs/shop/r-1/"; here.Location("shop", "r-1") != want {
+	if want := "s3://" + bucket + "/logs/runs/shop/r-1/"; here.Location("shop", "r-1") != want {
 		t.Errorf("it is at %s, want %s", here.Location("shop", "r-1"), want)
 	}
 	// An upload that fails does not fail the run, and the log stays.

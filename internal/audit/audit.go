@@ -3,7 +3,7 @@
 
 // Package audit asks AWS itself whether what a stack needs is there: what its roles may do,
 // as IAM's simulator sees them with boundaries and policies of the organization, the key
-// that EBS encrypts with, quotas, and the ways of the subnets to what instances need. It
+// that EBS encrypts with, quotas of machines, load balancers and builds, and the ways of the subnets to what instances need. It
 // changes nothing, and decides nothing: each answer is one of AWS's, or says that AWS could
 // not be asked.
 //
@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/codebuild"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
@@ -55,6 +56,7 @@ type Audit struct {
 	elb       *elasticloadbalancingv2.Client
 	kms       *kms.Client
 	quotas    *servicequotas.Client
+	builds    *codebuild.Client
 	answers   []Answer
 }
 
@@ -62,7 +64,7 @@ type Audit struct {
 func New(cfg aws.Config, made bootstrap.Resources) *Audit {
 	a := &Audit{
 		made: made, region: cfg.Region, iam: iam.NewFromConfig(cfg), ec2: ec2.NewFromConfig(cfg), elb: elasticloadbalancingv2.NewFromConfig(cfg),
-		kms: kms.NewFromConfig(cfg), quotas: servicequotas.NewFromConfig(cfg),
+		kms: kms.NewFromConfig(cfg), quotas: servicequotas.NewFromConfig(cfg), builds: codebuild.NewFromConfig(cfg),
 	}
 	if parts := strings.SplitN(made.ID, ":", 6); len(parts) == 6 { // of the stack
 		a.partition, a.account = parts[1], parts[4]
@@ -76,6 +78,7 @@ func (a *Audit) Ask(ctx context.Context) []Answer {
 	a.key(ctx)
 	a.reach(ctx)
 	a.limits(ctx)
+	a.concurrency(ctx)
 	return a.answers
 }
 

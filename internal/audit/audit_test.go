@@ -13,11 +13,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/audit"
 	"github.com/penstock-io/terraform-provider-penstock/internal/bootstrap"
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/iamtest"
 )
 
 func TestMain(m *testing.M) { os.Exit(cloudtest.Main(m)) }
@@ -85,6 +87,17 @@ func TestAsk(t *testing.T) {
 	expect(cloudtest.Owner, "quotas", audit.Doubt, "5 vCPUs", "at least 8")
 	c.SetQuota("L-53DA6B97", 1)
 	expect(cloudtest.Owner, "quotas", audit.Doubt, "0 of 1 load balancers")
+	made.ApplyProject, made.RunnerProject = "penstock-apply", "penstock-runner"
+	c.SetProject(made.ApplyProject, cloudtest.Project{})
+	c.SetProject(made.RunnerProject, cloudtest.Project{Size: "BUILD_GENERAL1_MEDIUM"})
+	c.SetQuota("L-9D07B6EF", 1)
+	expect(cloudtest.Owner, "quotas", audit.Good, "size BUILD_GENERAL1_SMALL, at most 1 at")
+	expect(cloudtest.Owner, "quotas", audit.Good, "size BUILD_GENERAL1_MEDIUM, at most 100 at")
+	c.SetProject(made.RunnerProject, cloudtest.Project{})
+	expect(cloudtest.Owner, "quotas", audit.Bad, "size BUILD_GENERAL1_SMALL, at most 1 at", "would wait for the apply")
+	c.SetQuota("L-9D07B6EF", 0)
+	expect(cloudtest.Owner, "quotas", audit.Bad, "no build on machines of the size BUILD_GENERAL1_SMALL")
+	expect(cloudtest.Approver, "quotas", audit.Unasked, "codebuild:BatchGetProjects")
 	key, err := kms.NewFromConfig(c.Own()).CreateKey(ctx, &kms.CreateKeyInput{})
 	must(err)
 	c.SetDefaultKey(aws.ToString(key.KeyMetadata.Arn))
@@ -94,4 +107,18 @@ func TestAsk(t *testing.T) {
 	narrow := strings.ReplaceAll(bootstrap.Template(), "ec2:StopInstances", "ec2:RebootInstances")
 	c.SetTemplate(narrow)
 	expect(cloudtest.Owner, "roles", audit.Bad, "DeployerRole may not call ec2:StopInstances")
+	c.SetTemplate(bootstrap.Template())
+
+	// What bounds the roles withholds.
+	out, err := iam.NewFromConfig(c.Own()).CreatePolicy(ctx, &iam.CreatePolicyInput{PolicyName: aws.String("boundary"), PolicyDocument: aws.String(
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Deny","Action":"ec2:StopInstances","Resource":"*"}]}`)})
+	must(err)
+	c.Given(map[string]string{"PermissionsBoundary": aws.ToString(out.Policy.Arn), "RolePath": "/acme/"})
+	made = stackOf(t, c, made.PublicSubnets[0], made.VPC)
+	expect(cloudtest.Owner, "roles", audit.Bad, ":role/acme/penstock-DeployerRole may not call ec2:StopInstances: its permissions boundary")
+	expect(cloudtest.Owner, "roles", audit.Good, "ApproverRole may do all")
+	all := iamtest.Statement{Effect: "Allow", Actions: []string{"*"}, Resources: []string{"*"}}
+	c.SetOrganization(iamtest.Policy{all, {Effect: "Deny", Actions: []string{"sns:Publish"}, Resources: []string{"*"}}})
+	expect(cloudtest.Owner, "roles", audit.Bad, "DeployerRole may not call sns:Publish: a policy of the organization")
+	expect(cloudtest.Owner, "roles", audit.Bad, "DeployerRole may not call ec2:StopInstances: its permissions boundary")
 }

@@ -104,27 +104,33 @@ const (
 	leastVCPUs    = 8            // two small instances of each: a builder, a test, what serves and what comes after it
 )
 
+const (
+	quotas = "quotas" // the check
+	higher = "Ask AWS for a higher quota, in the console of Service Quotas."
+)
+
+// quota asks for a quota; false if AWS did not answer.
+func (a *Audit) quota(ctx context.Context, service, code string) (float64, bool) {
+	out, err := a.quotas.GetServiceQuota(ctx, &servicequotas.GetServiceQuotaInput{ServiceCode: aws.String(service), QuotaCode: aws.String(code)})
+	if err != nil {
+		a.unasked(quotas, "servicequotas:GetServiceQuota", err)
+		return 0, false
+	}
+	return aws.ToFloat64(out.Quota.Value), true
+}
+
 // limits asks for the quotas, and how much of them is left.
 func (a *Audit) limits(ctx context.Context) {
-	const check, hint = "quotas", "Ask AWS for a higher quota, in the console of Service Quotas."
-	quota := func(service, code string) (float64, bool) {
-		out, err := a.quotas.GetServiceQuota(ctx, &servicequotas.GetServiceQuotaInput{ServiceCode: aws.String(service), QuotaCode: aws.String(code)})
-		if err != nil {
-			a.unasked(check, "servicequotas:GetServiceQuota", err)
-			return 0, false
-		}
-		return aws.ToFloat64(out.Quota.Value), true
-	}
-	cpus, ok := quota("ec2", vcpuQuota)
+	cpus, ok := a.quota(ctx, "ec2", vcpuQuota)
 	switch {
 	case !ok:
 		return
 	case cpus < leastVCPUs:
-		a.say(check, Doubt, hint, "on-demand instances may have %v vCPUs together; a pipeline that deploys beside what serves needs at least %d", cpus, leastVCPUs)
+		a.say(quotas, Doubt, higher, "on-demand instances may have %v vCPUs together; a pipeline that deploys beside what serves needs at least %d", cpus, leastVCPUs)
 	default:
-		a.say(check, Good, "", "on-demand instances may have %v vCPUs together", cpus)
+		a.say(quotas, Good, "", "on-demand instances may have %v vCPUs together", cpus)
 	}
-	most, ok := quota("elasticloadbalancing", balancerQuota)
+	most, ok := a.quota(ctx, "elasticloadbalancing", balancerQuota)
 	if !ok {
 		return
 	}
@@ -133,14 +139,14 @@ func (a *Audit) limits(ctx context.Context) {
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
-			a.unasked(check, "elasticloadbalancing:DescribeLoadBalancers", err)
+			a.unasked(quotas, "elasticloadbalancing:DescribeLoadBalancers", err)
 			return
 		}
 		there += len(page.LoadBalancers)
 	}
 	if left := int(most) - there; left < 2 {
-		a.say(check, Doubt, hint, "%d of %v load balancers are there: one environment takes one", there, most)
+		a.say(quotas, Doubt, higher, "%d of %v load balancers are there: one environment takes one", there, most)
 		return
 	}
-	a.say(check, Good, "", "%d of %v load balancers are there", there, most)
+	a.say(quotas, Good, "", "%d of %v load balancers are there", there, most)
 }

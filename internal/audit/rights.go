@@ -26,15 +26,15 @@ func (a *Audit) rights(ctx context.Context) {
 		byRole[r.Role] = append(byRole[r.Role], r)
 	}
 	for _, role := range slices.Sorted(maps.Keys(byRole)) {
-		refused, asked := map[string]bool{}, 0
+		refused, asked := map[refusal]bool{}, 0
 		for _, r := range byRole[role] {
 			list, err := a.simulate(ctx, a.made.RoleARN(role), r)
 			if err != nil {
 				a.unasked(check, "iam:SimulatePrincipalPolicy", err)
 				return
 			}
-			for _, action := range list {
-				refused[action] = true
+			for _, r := range list {
+				refused[r] = true
 			}
 			asked += len(r.Actions)
 		}
@@ -42,13 +42,47 @@ func (a *Audit) rights(ctx context.Context) {
 			a.say(check, Good, "", "%s may do all that it is for: %d calls were asked about", role, asked)
 			continue
 		}
-		a.say(check, Bad, "Update the stack. If that does not help, a permissions boundary or a policy of your organization stands in the way.",
-			"%s may not call %s", a.made.RoleARN(role), strings.Join(slices.Sorted(maps.Keys(refused)), ", "))
+		for by, hint := range hints {
+			var actions []string
+			for r := range refused {
+				if r.by == withholder(by) {
+					actions = append(actions, r.action)
+				}
+			}
+			if slices.Sort(actions); len(actions) > 0 {
+				a.say(check, Bad, hint, "%s may not call %s%s", a.made.RoleARN(role), strings.Join(actions, ", "), because[by])
+			}
+		}
 	}
 }
 
+// withholder is what keeps a role from a call.
+type withholder int
+
+const (
+	byRole         withholder = iota // its own policies, or something that AWS does not name
+	byBoundary                       // its permissions boundary
+	byOrganization                   // a policy of the account's organization
+)
+
+// What to do about a call that is withheld, and what withholds it.
+var (
+	hints = []string{
+		byRole:         "Update the stack.",
+		byBoundary:     "Let the boundary allow these calls, or give the stack another boundary.",
+		byOrganization: "Ask who keeps the policies of your organization to allow these calls.",
+	}
+	because = []string{byBoundary: ": its permissions boundary does not allow it", byOrganization: ": a policy of the organization does not allow it"}
+)
+
+// refusal is a call that a role may not make.
+type refusal struct {
+	action string
+	by     withholder
+}
+
 // simulate returns the actions of a right that a role does not have.
-func (a *Audit) simulate(ctx context.Context, role string, r bootstrap.Right) (refused []string, err error) {
+func (a *Audit) simulate(ctx context.Context, role string, r bootstrap.Right) (refused []refusal, err error) {
 	in := &iam.SimulatePrincipalPolicyInput{PolicySourceArn: aws.String(role), ActionNames: r.Actions, ResourceArns: r.Resources}
 	for _, key := range slices.Sorted(maps.Keys(r.Context)) {
 		kind := types.ContextKeyTypeEnumString
@@ -64,12 +98,28 @@ func (a *Audit) simulate(ctx context.Context, role string, r bootstrap.Right) (r
 			return nil, err
 		}
 		for _, result := range page.EvaluationResults {
-			if result.EvalDecision != types.PolicyEvaluationDecisionTypeAllowed {
-				refused = append(refused, aws.ToString(result.EvalActionName))
+			if result.EvalDecision == types.PolicyEvaluationDecisionTypeAllowed {
+				continue
 			}
+			r := refusal{action: aws.ToString(result.EvalActionName)}
+			if b := result.PermissionsBoundaryDecisionDetail; b != nil && !b.AllowedByPermissionsBoundary {
+				r.by = byBoundary
+			} else if o := result.OrganizationsDecisionDetail; o != nil && !o.AllowedByOrganizations {
+				r.by = byOrganization
+			}
+			refused = append(refused, r)
 		}
 	}
 	return refused, nil
+}
+
+// names returns the actions of refusals, sorted, each once.
+func names(refused []refusal) []string {
+	actions := map[string]bool{}
+	for _, r := range refused {
+		actions[r.action] = true
+	}
+	return slices.Sorted(maps.Keys(actions))
 }
 
 // key asks with which key EBS encrypts, and whether deployers may use it.
@@ -104,7 +154,7 @@ func (a *Audit) key(ctx context.Context) {
 		a.unasked(check, "iam:SimulatePrincipalPolicy", err)
 	case len(refused) > 0:
 		a.say(check, Bad, "Give the stack the key's ARN as one of its image keys.",
-			"EBS encrypts with %s, with which deployers may not call %s: what they launch would end at once", arn, strings.Join(refused, ", "))
+			"EBS encrypts with %s, with which deployers may not call %s: what they launch would end at once", arn, strings.Join(names(refused), ", "))
 	default:
 		a.say(check, Good, "", "EBS encrypts with %s, which deployers may use", arn)
 	}

@@ -42,7 +42,7 @@ const DefaultName = "penstock"
 
 // TemplateVersion is the version of the template that this program brings. It equals
 // the template's output of that name.
-const TemplateVersion = 4
+const TemplateVersion = 5
 
 // minimumVersion is the oldest template that this program works with.
 const minimumVersion = 1
@@ -198,6 +198,10 @@ func compact(n *yaml.Node, depth int) {
 var stackName = regexp.MustCompile(`^[a-zA-Z][-a-zA-Z0-9]*$`)
 
 const stackNameLength = 128
+
+// newNameLength is what a new stack's name may have: a schedule group's, of 64 characters,
+// begins with it.
+const newNameLength = 50
 
 // describe returns the stack of a name or ID; nil where there is none.
 func (s *Stack) describe(ctx context.Context, name string) (*types.Stack, error) {

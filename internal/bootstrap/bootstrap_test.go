@@ -265,6 +265,7 @@ func TestParametersThatCannotBe(t *testing.T) {
 		"https://me:":   {Repository: "https://me:secret@example.com/a.git"},
 		"not in the":    {Repository: "https://example.com/a.git", Directory: "../b"},
 		"with a path":   {Repository: "https://example.com/a.git", Token: "token"},
+		`"hook"`:        {Repository: "https://example.com/a.git", Webhook: "hook"},
 		"version":       {Repository: "https://example.com/a.git", Terraform: "1.14"},
 		"interval of 1": {Repository: "https://example.com/a.git", Every: 1},
 		"4 zones":       {Zones: 4},
@@ -293,6 +294,10 @@ func TestParametersOfAConfiguration(t *testing.T) {
 	f := newFake(t, types.StackStatusCreateComplete)
 	_, err := f.stackOf().Plan(t.Context(), bootstrap.Parameters{Every: 10})
 	check(t, err, pipeline.CodeInvalid, "need --repository", "repository")
+	_, err = f.stackOf().Plan(t.Context(), bootstrap.Parameters{Webhook: "/ci/webhook-secret"})
+	check(t, err, pipeline.CodeInvalid, "need --repository", "repository")
+	_, err = f.stackOf().Plan(t.Context(), bootstrap.Parameters{Repository: "https://example.com/a.git", Webhook: "/ci/webhook-secret", Table: "old"})
+	check(t, err, pipeline.CodeInvalid, "table of the stack's own", "every few minutes")
 	_, err = f.stackOf().Plan(t.Context(), bootstrap.Parameters{Parts: []bootstrap.Part{bootstrap.PartCI}, Repository: "https://example.com/a.git", Ref: "live", Directory: "d", Token: "/t", Terraform: "1.14.0", Every: 10})
 	must(t, err)
 	f.stack.Parameters = f.made[0].Parameters
@@ -329,20 +334,35 @@ func TestTrustParameters(t *testing.T) {
 	t.Parallel()
 	const provider = "arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com"
 	for want, p := range map[string]bootstrap.Parameters{
-		"":                     {OIDCProvider: provider, OIDCSubjects: []string{"repo:acme/pipeline:*"}, Deployers: []string{"arn:aws:iam::123456789012:root"}, ExternalID: "shop-1", Tags: map[string]string{"team": "shop"}},
-		"needs subjects":       {OIDCProvider: provider},
-		"is not the ARN of an": {OIDCProvider: "https://token.actions.githubusercontent.com", OIDCSubjects: []string{"repo:acme/pipeline:*"}},
-		`"*"`:                  {OIDCProvider: provider, OIDCSubjects: []string{"*"}},
-		`"repo:*"`:             {OIDCProvider: provider, OIDCSubjects: []string{"repo:*"}},
-		"quoted":               {OIDCProvider: provider, OIDCSubjects: []string{`repo:acme/x"quoted`}},
-		"role/*":               {Deployers: []string{"arn:aws:iam::123456789012:role/*"}},
-		"external ID":          {ExternalID: `x"`},
-		"audience":             {OIDCAudience: "a b"},
-		"key of a tag":         {Tags: map[string]string{"aws:x": "y"}},
+		"":                           {OIDCProvider: provider, OIDCSubjects: []string{"repo:acme/pipeline:*"}, Deployers: []string{"arn:aws:iam::123456789012:root"}, Boundary: "arn:aws:iam::aws:policy/PowerUserAccess", RolePath: "/a/b/", ExternalID: "shop-1", Tags: map[string]string{"team": "shop"}},
+		"needs subjects":             {OIDCProvider: provider},
+		"is not the ARN of an":       {OIDCProvider: "https://token.actions.githubusercontent.com", OIDCSubjects: []string{"repo:acme/pipeline:*"}},
+		`"*"`:                        {OIDCProvider: provider, OIDCSubjects: []string{"*"}},
+		`"repo:*"`:                   {OIDCProvider: provider, OIDCSubjects: []string{"repo:*"}},
+		"quoted":                     {OIDCProvider: provider, OIDCSubjects: []string{`repo:acme/x"quoted`}},
+		"role/*":                     {Deployers: []string{"arn:aws:iam::123456789012:role/*"}},
+		"external ID":                {ExternalID: `x"`},
+		"audience":                   {OIDCAudience: "a b"},
+		"is not the ARN of a policy": {Boundary: "boundary"},
+		"path of roles":              {RolePath: "penstock"},
+		"a/\" is not a path of":      {RolePath: "/" + strings.Repeat("a", 511) + "/"},
+		"key of a tag":               {Tags: map[string]string{"aws:x": "y"}},
 	} {
 		err := p.Validate()
 		if want == "" && err != nil || want != "" && (pipeline.CodeOf(err) != pipeline.CodeInvalid || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%+v: %v, want %q", p, err, want)
 		}
 	}
+}
+
+// A new stack has a name that what it makes can be named after. One that is there keeps its own.
+func TestLongName(t *testing.T) {
+	t.Parallel()
+	name := strings.Repeat("a", 51)
+	_, err := bootstrap.NewWith(newFake(t, ""), nil, name, 1).Plan(t.Context(), bootstrap.Parameters{})
+	check(t, err, pipeline.CodeInvalid, "51 characters", "at most 50")
+	f := newFake(t, types.StackStatusCreateComplete)
+	changes, err := bootstrap.NewWith(f, f, name, 1).Plan(t.Context(), bootstrap.Parameters{})
+	must(t, err)
+	must(t, changes.Discard(t.Context()))
 }

@@ -118,10 +118,10 @@ func TestCIIsFound(t *testing.T) {
 	t.Parallel()
 	c := cloudtest.New(t)
 	s := simulated(c, "moving")
-	apply(t, s, bootstrap.Parameters{Repository: "https://example.com/acme/pipeline.git", Every: 10})
+	apply(t, s, bootstrap.Parameters{Repository: "https://example.com/acme/pipeline.git", Every: 10, Webhook: "/ci/webhook-secret"})
 	r, err := s.Find(t.Context())
 	must(t, err)
-	if r.RunnerProject != "moving-runner" || r.ApplyProject != "moving-apply" || r.CILogGroup != "/aws/codebuild/moving" || r.StepRole == "" {
+	if r.RunnerProject != "moving-runner" || r.ApplyProject != "moving-apply" || r.CILogGroup != "/aws/codebuild/moving" || r.StepRole == "" || !strings.HasPrefix(r.WebhookURL, "https://") {
 		t.Errorf("with CI found %+v", r)
 	}
 }

@@ -39,6 +39,7 @@ type Resources struct {
 	LoadBalancerSecurityGroup string   `json:"load_balancer_security_group,omitempty"`
 	SchedulerRole             string   `json:"scheduler_role,omitempty"`
 	LauncherSchedulerRole     string   `json:"launcher_scheduler_role,omitempty"` // empty before version 3
+	LauncherScheduleGroup     string   `json:"launcher_schedule_group,omitempty"` // of EventBridge Scheduler; name; empty before version 5
 	ApproverRole              string   `json:"approver_role,omitempty"`
 	DeployerRole              string   `json:"deployer_role,omitempty"`
 	LauncherRole              string   `json:"launcher_role,omitempty"`
@@ -46,6 +47,7 @@ type Resources struct {
 	RunnerProject             string   `json:"runner_project,omitempty"` // of CodeBuild, that runs steps; name
 	StepRole                  string   `json:"step_role,omitempty"`      // of those steps
 	ApplyProject              string   `json:"apply_project,omitempty"`  // of CodeBuild, that applies the configuration; name
+	WebhookURL                string   `json:"webhook_url,omitempty"`    // where servers of repositories tell of pushes
 	CILogGroup                string   `json:"ci_log_group,omitempty"`   // of both projects; name
 }
 
@@ -114,9 +116,9 @@ func (s *Stack) resources(found *types.Stack, version int) Resources {
 		TestInstanceRole: o["TestInstanceRole"], BuilderInstanceRole: o["BuilderInstanceRole"],
 		TestSecurityGroup:     o["TestSecurityGroup"],
 		InstanceSecurityGroup: o["InstanceSecurityGroup"], LoadBalancerSecurityGroup: o["LoadBalancerSecurityGroup"], BuilderSecurityGroup: o["BuilderSecurityGroup"],
-		SchedulerRole: o["SchedulerRole"], LauncherSchedulerRole: o["LauncherSchedulerRole"], ApproverRole: o["ApproverRole"], DeployerRole: o["DeployerRole"],
+		SchedulerRole: o["SchedulerRole"], LauncherSchedulerRole: o["LauncherSchedulerRole"], LauncherScheduleGroup: o["LauncherScheduleGroup"], ApproverRole: o["ApproverRole"], DeployerRole: o["DeployerRole"],
 		LauncherRole: o["LauncherRole"], RunnerRole: o["RunnerRole"],
-		RunnerProject: o["RunnerProject"], StepRole: o["StepRole"], ApplyProject: o["ApplyProject"], CILogGroup: o["CiLogGroup"],
+		RunnerProject: o["RunnerProject"], StepRole: o["StepRole"], ApplyProject: o["ApplyProject"], WebhookURL: o["WebhookUrl"], CILogGroup: o["CiLogGroup"],
 	}
 }
 

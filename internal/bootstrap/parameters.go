@@ -58,11 +58,14 @@ type Parameters struct {
 	OIDCProvider   string            // ARN of a provider whose OIDCSubjects may take that role with web identity; default none
 	OIDCSubjects   []string          // with * and ?
 	OIDCAudience   string            // of their tokens; default "sts.amazonaws.com"
+	Boundary       string            // ARN of a policy that bounds all roles; default none
+	RolePath       string            // of all roles and instance profiles; default "/"
 	Tags           map[string]string // of the stack, and so of what it makes; nil: those it has
 	Repository     string            // git repository, by HTTPS, of the configuration that AWS applies by itself; default none
 	Ref            string            // branch or tag of it; default "main"
 	Directory      string            // of the configuration in it; default its top
 	Token          string            // SSM parameter with a token for it; default none
+	Webhook        string            // SSM parameter with the secret of webhooks, which make AWS look at once; default none
 	Terraform      string            // version of Terraform that applies it; default the template's
 	Every          int               // minutes between two looks whether it is to be applied; default 5
 	ApplyCompute   string            // size of the machine that applies it: small, medium or large; default small
@@ -155,6 +158,9 @@ func (p Parameters) validateCI() error {
 	case p.Token != "" && !token.MatchString(p.Token):
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not the name of an SSM parameter with a path", p.Token).
 			WithHint("Keep the token in a parameter with a name such as /ci/repository-token, and pass that name.")
+	case p.Webhook != "" && !token.MatchString(p.Webhook):
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not the name of an SSM parameter with a path", p.Webhook).
+			WithHint("Keep the secret in a parameter with a name such as /ci/webhook-secret, and pass that name.")
 	case p.Terraform != "" && !terraform.MatchString(p.Terraform):
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not a version of Terraform", p.Terraform).WithHint("Write it in full, such as 1.14.0.")
 	case !computeType(p.ApplyCompute) || !computeType(p.StepCompute):
@@ -267,11 +273,14 @@ func (p Parameters) expand(stack *types.Stack) []types.Parameter {
 	set("OidcProvider", p.OIDCProvider)
 	set("OidcSubjects", strings.Join(p.OIDCSubjects, ","))
 	set("OidcAudience", p.OIDCAudience)
+	set("PermissionsBoundary", p.Boundary)
+	set("RolePath", p.RolePath)
 	set("ParameterPath", p.ParameterPath)
 	set("Repository", p.Repository)
 	set("RepositoryRef", p.Ref)
 	set("RepositoryDirectory", p.Directory)
 	set("RepositoryToken", p.Token)
+	set("WebhookSecret", p.Webhook)
 	set("TerraformVersion", p.Terraform)
 	set("ApplyMinutes", number(p.Every))
 	for name, size := range map[string]string{"ApplyCompute": p.ApplyCompute, "StepCompute": p.StepCompute} {
@@ -280,11 +289,27 @@ func (p Parameters) expand(stack *types.Stack) []types.Parameter {
 		}
 	}
 	choose("CiPrivate", p.PrivateCI)
+	return listed(values)
+}
+
+// listed returns values as parameters, by name.
+func listed(values map[string]string) []types.Parameter {
 	list := make([]types.Parameter, 0, len(values))
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		list = append(list, types.Parameter{ParameterKey: aws.String(name), ParameterValue: aws.String(values[name])})
 	}
 	return list
+}
+
+// checkWebhook refuses webhooks where nothing looks: without a table of the stack's own each
+// look is a build.
+func (p Parameters) checkWebhook(list []types.Parameter) error {
+	if p.Webhook == "" || !slices.ContainsFunc(list, func(had types.Parameter) bool {
+		return aws.ToString(had.ParameterKey) == "TableName" && aws.ToString(had.ParameterValue) != ""
+	}) {
+		return nil
+	}
+	return pipeline.Errorf(pipeline.CodeInvalid, "check parameters", "--webhook-secret needs a table of the stack's own, but another one is given").WithHint("Leave it out: AWS looks every few minutes.")
 }
 
 // applies refuses to say how a configuration is applied where none is.
@@ -294,12 +319,12 @@ func (p Parameters) applies(list []types.Parameter) error {
 	}) {
 		return nil
 	}
-	return pipeline.Errorf(pipeline.CodeInvalid, "check parameters", "--ref, --directory, --repository-token, --terraform, --apply-compute and --every need --repository").WithHint("Pass --repository, too.")
+	return pipeline.Errorf(pipeline.CodeInvalid, "check parameters", "--ref, --directory, --repository-token, --webhook-secret, --terraform, --apply-compute and --every need --repository").WithHint("Pass --repository, too.")
 }
 
 // saysHow reports whether the parameters say how a configuration is applied.
 func (p Parameters) saysHow() bool {
-	return p.Ref != "" || p.Directory != "" || p.Token != "" || p.Terraform != "" || p.Every != 0 || p.ApplyCompute != ""
+	return p.Ref != "" || p.Directory != "" || p.Token != "" || p.Webhook != "" || p.Terraform != "" || p.Every != 0 || p.ApplyCompute != ""
 }
 
 // render returns the parameters as text, the same for the same parameters.

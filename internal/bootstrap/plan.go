@@ -65,6 +65,12 @@ func (s *Stack) Plan(ctx context.Context, p Parameters) (*Changes, error) {
 	if err := s.plannable(found); err != nil {
 		return nil, err
 	}
+	if err := p.checkPath(found); err != nil {
+		return nil, err
+	}
+	if found == nil && len(s.name) > newNameLength {
+		return nil, pipeline.Errorf(pipeline.CodeInvalid, "name stack", "%q has %d characters, and what the stack makes is named after it", s.name, len(s.name)).WithHint("Use at most %d.", newNameLength)
+	}
 	c := &Changes{stack: s, New: found == nil || found.StackStatus == types.StackStatusReviewInProgress}
 	input := &cloudformation.CreateChangeSetInput{
 		StackName: aws.String(s.name), ChangeSetType: types.ChangeSetTypeUpdate,
@@ -76,6 +82,9 @@ func (s *Stack) Plan(ctx context.Context, p Parameters) (*Changes, error) {
 	}
 	input.Parameters, input.Tags = p.expand(found), p.tags(s.name, found)
 	if err := p.applies(input.Parameters); err != nil {
+		return nil, err
+	}
+	if err := p.checkWebhook(input.Parameters); err != nil {
 		return nil, err
 	}
 	if err := p.checkPrivate(input.Parameters); err != nil {

@@ -328,6 +328,24 @@ func (b *rightsBed) fileRights() map[string]right {
 		}
 	}
 	put := func(key string) func(aws.Config) error { return in(b.bucket, key) }
+	add := func(key string) func(aws.Config) error {
+		return func(cfg aws.Config) error {
+			_, err := client(cfg).PutObject(b.Context(), &s3.PutObjectInput{Bucket: aws.String(b.bucket), Key: aws.String(key), IfNoneMatch: aws.String("*")})
+			return err
+		}
+	}
+	over := func(key, from string) func(aws.Config) error {
+		return func(cfg aws.Config) error {
+			_, err := client(cfg).CopyObject(b.Context(), &s3.CopyObjectInput{Bucket: aws.String(b.bucket), Key: aws.String(key), CopySource: aws.String(b.bucket + "/" + from)})
+			return err
+		}
+	}
+	begin := func(key string) func(aws.Config) error {
+		return func(cfg aws.Config) error {
+			_, err := client(cfg).CreateMultipartUpload(b.Context(), &s3.CreateMultipartUploadInput{Bucket: aws.String(b.bucket), Key: aws.String(key)})
+			return err
+		}
+	}
 	remove := func(key string) func(aws.Config) error {
 		return func(cfg aws.Config) error {
 			_, err := client(cfg).DeleteObject(b.Context(), &s3.DeleteObjectInput{Bucket: aws.String(b.bucket), Key: aws.String(key)})
@@ -348,7 +366,16 @@ func (b *rightsBed) fileRights() map[string]right {
 		"remove what a command of a stage printed":      {"D", remove("output/stages/a")},
 		"write what a command printed":                  {"B I X", put("output/stages/a")},
 		"read a log":                                    {"A D L R", get("logs/a")},
-		"write a log":                                   {"D L", put("logs/shop/e-1")},
+		"write the log of an environment":               {"D L", put("logs/environments/shop/e-1/1-0")},
+		"remove the log of an environment":              {"D L", remove("logs/environments/shop/e-1/1-0")},
+		"write the log of a run":                        {"D", put("logs/runs/shop/r-1/1-0")},
+		"add to the log of a run":                       {"D", add("logs/runs/shop/r-1/1-0")},
+		"remove the log of a run":                       {"D", remove("logs/runs/shop/r-1/1-0")},
+		"add a document to the record":                  {"D L", add("ledger/shop/1/a")},
+		"replace a document of the record":              {"D", put("ledger/shop/1/a")},
+		"copy over a document of the record":            {"D", over("ledger/shop/1/a", "logs/environments/shop/e-1/1-0")},
+		"begin a document of the record in parts":       {"D", begin("ledger/shop/1/a")},
+		"remove a document of the record":               {"D", remove("ledger/shop/1/a")},
 		"send a file to an environment":                 {"D L", put("transfer/environments/a")},
 		"fetch a file of an environment":                {"D L", get("transfer/environments/a")},
 		"send a file to what a stage runs":              {"D", put("transfer/stages/a")},
@@ -476,12 +503,18 @@ func (b *rightsBed) groupRights() map[string]right {
 			return err
 		}
 	}
-	schedule := func(name, role string) func(aws.Config) error {
+	schedule := func(group, name, role string) func(aws.Config) error {
 		return func(cfg aws.Config) error {
 			_, err := scheduler.NewFromConfig(cfg).CreateSchedule(b.Context(), &scheduler.CreateScheduleInput{
-				Name: aws.String(name), ScheduleExpression: aws.String("at(2030-01-01T00:00:00)"), FlexibleTimeWindow: &schedulertypes.FlexibleTimeWindow{Mode: schedulertypes.FlexibleTimeWindowModeOff},
+				GroupName: aws.String(group), Name: aws.String(name), ScheduleExpression: aws.String("at(2030-01-01T00:00:00)"), FlexibleTimeWindow: &schedulertypes.FlexibleTimeWindow{Mode: schedulertypes.FlexibleTimeWindowModeOff},
 				Target: &schedulertypes.Target{Arn: aws.String("arn:aws:scheduler:::aws-sdk:autoscaling:deleteAutoScalingGroup"), RoleArn: aws.String(b.cloud.Stack().Role(role).ARN), Input: aws.String(`{"AutoScalingGroupName": "penstock-a", "ForceDelete": true}`)},
 			})
+			return err
+		}
+	}
+	unschedule := func(group string) func(aws.Config) error {
+		return func(cfg aws.Config) error {
+			_, err := scheduler.NewFromConfig(cfg).DeleteSchedule(b.Context(), &scheduler.DeleteScheduleInput{GroupName: aws.String(group), Name: aws.String("penstock-e-1")})
 			return err
 		}
 	}
@@ -505,10 +538,14 @@ func (b *rightsBed) groupRights() map[string]right {
 		"delete another's group":                    {"", remove("other")},
 		"point a listener":                          {"D L", point(b.listener)},
 		"point the listener of a stage":             {"D", point(b.stagedListener)},
-		"schedule the end of an environment":        {"D L", schedule("penstock-e-1", "LauncherSchedulerRole")},
-		"schedule the end of what a stage runs":     {"D", schedule("penstock-e-1", "SchedulerRole")},
-		"schedule by another role":                  {"", schedule("penstock-e-1", "DeployerRole")},
-		"make another's schedule":                   {"", schedule("backup", "LauncherSchedulerRole")},
+		"schedule the end of an environment":        {"D L", schedule("penstock-environments", "penstock-e-1", "LauncherSchedulerRole")},
+		"schedule the end of what a stage runs":     {"D", schedule("default", "penstock-e-1", "SchedulerRole")},
+		"replace the schedule of a stage":           {"D", schedule("default", "penstock-e-1", "LauncherSchedulerRole")},
+		"remove the schedule of an environment":     {"D L", unschedule("penstock-environments")},
+		"remove the schedule of a stage":            {"D", unschedule("default")},
+		"schedule by another role":                  {"", schedule("penstock-environments", "penstock-e-1", "DeployerRole")},
+		"make another's schedule":                   {"", schedule("default", "backup", "LauncherSchedulerRole")},
+		"make a schedule in another's group":        {"", schedule("payroll", "penstock-e-1", "LauncherSchedulerRole")},
 		"make a group": {"D L", func(cfg aws.Config) error {
 			_, err := autoscaling.NewFromConfig(cfg).CreateAutoScalingGroup(b.Context(), grouping(b, "new", stackTag))
 			return err

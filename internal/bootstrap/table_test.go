@@ -99,7 +99,7 @@ func TestRightsTable(t *testing.T) {
 			}
 			for _, action := range r.Actions {
 				for _, arn := range resources {
-					if got := d.Role(role).Simulate(action, arn, r.Context); got != "allowed" {
+					if got, _, _ := d.Role(role).Simulate(action, arn, r.Context); got != "allowed" {
 						t.Errorf("%s: %s on %s as %s has it: %s", role, action, arn, s.Sid, got)
 					}
 				}

@@ -15,16 +15,21 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// What the template accepts of who may take the deployer role.
+// What the template accepts of who may take the deployer role, and of the roles.
 var (
 	principalARN = regexp.MustCompile(`^arn:[a-z-]+:(iam|sts)::[0-9]{12}:(root|(role|user|assumed-role)/[A-Za-z0-9+=,.@_/-]+)$`)
 	externalID   = regexp.MustCompile(`^[A-Za-z0-9+=,.@:/_-]{2,1000}$`)
 	providerARN  = regexp.MustCompile(`^arn:[a-z-]+:iam::[0-9]{12}:oidc-provider/[A-Za-z0-9._/-]+$`)
 	subject      = regexp.MustCompile(`^[A-Za-z0-9_.@-]+[:/|][^\s",\\$]*[^\s",\\$*?][^\s",\\$]*$`)
 	audience     = regexp.MustCompile(`^[^\s",\\$]+$`)
+	policyARN    = regexp.MustCompile(`^arn:[a-z-]+:iam::([0-9]{12}|aws):policy/[A-Za-z0-9+=,.@_/-]+$`)
+	rolePath     = regexp.MustCompile(`^/([A-Za-z0-9_.-]+/)*$`)
 )
 
-// validateTrust checks who may take the deployer role, and the tags.
+// maxRolePath is what IAM takes of a path.
+const maxRolePath = 512
+
+// validateTrust checks who may take the deployer role, and what all roles have.
 func (p Parameters) validateTrust() error {
 	const op = "check parameters"
 	for _, who := range p.Deployers {
@@ -50,6 +55,10 @@ func (p Parameters) validateTrust() error {
 			WithHint("Pass --oidc-subjects, too, such as repo:acme/pipeline:ref:refs/heads/main.")
 	case p.OIDCAudience != "" && !audience.MatchString(p.OIDCAudience):
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not the audience of a token", p.OIDCAudience).WithHint("Use what the server puts into its tokens, such as sts.amazonaws.com.")
+	case p.Boundary != "" && !policyARN.MatchString(p.Boundary):
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not the ARN of a policy", p.Boundary).WithHint("Write it like arn:aws:iam::123456789012:policy/boundary.")
+	case len(p.RolePath) > maxRolePath || p.RolePath != "" && !rolePath.MatchString(p.RolePath):
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not a path of roles", p.RolePath).WithHint("Write it like /penstock/, with a slash at both ends, in at most %d characters.", maxRolePath)
 	}
 	for key := range p.Tags {
 		if key == "" || strings.HasPrefix(key, "aws:") || strings.HasPrefix(key, "penstock:") {
@@ -57,6 +66,23 @@ func (p Parameters) validateTrust() error {
 		}
 	}
 	return nil
+}
+
+// checkPath refuses another path for roles that are there. They would be replaced, with their
+// instance profiles: what runs loses its rights then, and groups launch nothing more.
+func (p Parameters) checkPath(found *types.Stack) error {
+	if p.RolePath == "" || found == nil {
+		return nil
+	}
+	had := map[string]string{"RolePath": "/"}
+	for _, v := range found.Parameters {
+		had[aws.ToString(v.ParameterKey)] = aws.ToString(v.ParameterValue)
+	}
+	if outputs(found)["DeployerRole"] == "" || had["RolePath"] == p.RolePath {
+		return nil
+	}
+	return pipeline.Errorf(pipeline.CodeInvalid, "check parameters", "the roles of the stack have the path %s, which can't change: what runs with them would lose its rights", had["RolePath"]).
+		WithHint("Leave out --role-path, or make another stack with --stack.")
 }
 
 // tags returns the tags of the stack: those that are asked for, else those that it has.

@@ -91,12 +91,15 @@ func (o *bootstrapOptions) flags(c *cobra.Command) {
 	flags.StringVar(&p.OIDCProvider, "oidc-provider", "", "the ARN of an OpenID Connect provider, of a CI server, whose tokens may take the deployer role; with --oidc-subjects")
 	flags.StringSliceVar(&p.OIDCSubjects, "oidc-subjects", nil, "the subjects of those tokens, with * and ?, such as repo:acme/pipeline:ref:refs/heads/main")
 	flags.StringVar(&p.OIDCAudience, "oidc-audience", "", "the audience of those tokens (default sts.amazonaws.com)")
+	flags.StringVar(&p.Boundary, "permissions-boundary", "", "the ARN of a policy that bounds every role of the stack")
+	flags.StringVar(&p.RolePath, "role-path", "", "the path of the roles and instance profiles, such as /penstock/ (default /)")
 	flags.StringToStringVar(&p.Tags, "tags", nil, "tags of the stack and of what it makes, such as team=shop,cost=42")
 	flags.StringVar(&p.ParameterPath, "parameter-path", "", "a path of SSM parameters that name images, beside /penstock, such as /acme/images")
 	flags.StringVar(&p.Repository, "repository", "", "the git repository of a Terraform configuration that AWS applies by itself, such as https://example.com/acme/pipeline.git")
 	flags.StringVar(&p.Ref, "ref", "", "the branch or tag of that repository (default main)")
 	flags.StringVar(&p.Directory, "directory", "", "the directory of the configuration in that repository (default its top)")
 	flags.StringVar(&p.Token, "repository-token", "", "the name of an SSM parameter with a token for that repository, such as /ci/repository-token")
+	flags.StringVar(&p.Webhook, "webhook-secret", "", "the name of an SSM parameter with the secret of webhooks, such as /ci/webhook-secret, by which a push makes AWS look at once")
 	flags.StringVar(&p.Terraform, "terraform", "", "the version of Terraform that applies the configuration (default 1.14.0)")
 	flags.IntVar(&p.Every, "every", 0, "minutes between two looks whether there is anything to apply (default 5)")
 	flags.StringVar(&p.ApplyCompute, "apply-compute", "", "the machine of CodeBuild that applies: small, medium or large (default small)")
@@ -124,8 +127,8 @@ func (o *bootstrapOptions) complete(c *cobra.Command) error {
 		p.PublicSubnets = p.PrivateSubnets
 	}
 	if o.destroy {
-		for _, name := range []string{"zones", "nat", "addresses", "vpc", "subnets", "public-subnets", "bucket", "table", "port", "clients", "test-clients", "listener-ports", "public-instances", "own-key", "image-keys", "instance-roles", "deployers", "external-id", "oidc-provider", "oidc-subjects", "oidc-audience", "tags", "parameter-path",
-			"repository", "ref", "directory", "repository-token", "terraform", "every", "apply-compute", "step-compute", "private-ci", "dry-run"} {
+		for _, name := range []string{"zones", "nat", "addresses", "vpc", "subnets", "public-subnets", "bucket", "table", "port", "clients", "test-clients", "listener-ports", "public-instances", "own-key", "image-keys", "instance-roles", "deployers", "external-id", "oidc-provider", "oidc-subjects", "oidc-audience", "permissions-boundary", "role-path", "tags", "parameter-path",
+			"repository", "ref", "directory", "repository-token", "webhook-secret", "terraform", "every", "apply-compute", "step-compute", "private-ci", "dry-run"} {
 			if flags.Changed(name) {
 				return &usageError{fmt.Errorf("--destroy removes the whole stack, so --%s has no effect with it", name)}
 			}
@@ -308,7 +311,7 @@ func (o *bootstrapOptions) print(r bootstrap.Resources) error {
 		{"test instance profile", r.TestInstanceProfile}, {"builder instance profile", r.BuilderInstanceProfile},
 		{"instance security group", r.InstanceSecurityGroup}, {"test security group", r.TestSecurityGroup}, {"builder security group", r.BuilderSecurityGroup}, {"load balancer security group", r.LoadBalancerSecurityGroup},
 		{"approver role", r.ApproverRole}, {"deployer role", r.DeployerRole}, {"launcher role", r.LauncherRole}, {"runner role", r.RunnerRole},
-		{"scheduler role", r.SchedulerRole}, {"launcher scheduler role", r.LauncherSchedulerRole}, {"step role", r.StepRole}, {"runner project", r.RunnerProject}, {"apply project", r.ApplyProject}, {"ci log group", r.CILogGroup},
+		{"scheduler role", r.SchedulerRole}, {"launcher scheduler role", r.LauncherSchedulerRole}, {"launcher schedule group", r.LauncherScheduleGroup}, {"step role", r.StepRole}, {"runner project", r.RunnerProject}, {"apply project", r.ApplyProject}, {"webhook url", r.WebhookURL}, {"ci log group", r.CILogGroup},
 	} {
 		if row[1] != "" {
 			t.row(row[0], row[1])

@@ -30,6 +30,7 @@ const (
 	hintSpotRole = "Spot was never used in this account. Make its role: aws iam create-service-linked-role --aws-service-name spot.amazonaws.com"
 	hintVolumes  = "Ask AWS for a higher quota of EBS, that which the message names (Service Quotas, Amazon EBS), choose a smaller volume, or remove volumes that are no longer needed."
 	hintAddress  = "The subnet has no free address. Give the stack larger or more subnets, or end what is no longer needed."
+	hintKeyState = "Enable the KMS key that the message names (aws kms enable-key), after its deletion was cancelled (aws kms cancel-key-deletion); or use another key."
 	hintKey      = "The caller may not use the KMS key of the volume, or the key is disabled. The guide to IAM says how to give keys to the stack."
 	hintThrottle = "The account's rate of requests is exhausted. Try again later, or with a lower -parallelism."
 )
@@ -57,6 +58,12 @@ var faults = map[string]fault{
 	"SpotMaxPriceTooLow":                                {pipeline.CodeFailed, hintCapacity},
 	"InvalidKMSKey.InvalidState":                        {pipeline.CodeFailed, hintKey},
 	"KMSKeyNotAccessibleFault":                          {pipeline.CodeFailed, hintKey},
+	"DisabledException":                                 {pipeline.CodeFailed, hintKeyState}, // of KMS
+	"KMSInvalidStateException":                          {pipeline.CodeFailed, hintKeyState},
+	"KMS.DisabledException":                             {pipeline.CodeFailed, hintKeyState}, // of S3
+	"KMS.KMSInvalidStateException":                      {pipeline.CodeFailed, hintKeyState},
+	"KMSDisabled":                                       {pipeline.CodeFailed, hintKeyState}, // of SNS
+	"KMSInvalidState":                                   {pipeline.CodeFailed, hintKeyState},
 	"AuthFailure.ServiceLinkedRoleCreationNotPermitted": {pipeline.CodeNotAllowed, hintSpotRole},
 	"SnapshotLimitExceeded":                             {pipeline.CodeFailed, hintQuota},
 	"ResourceLimitExceeded":                             {pipeline.CodeFailed, hintQuota},

@@ -4,13 +4,16 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/audit"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 // aws says what AWS answers to who asks it.
@@ -43,5 +46,53 @@ func (p *checker) shared() {
 			p.found("shared images", Warning, "Let the policy of the key name the organization, by the condition aws:PrincipalOrgID, or share with accounts.",
 				"image %q of pipeline %q is shared with %s: that gives no account the right to use its key", def.Name, name, strings.Join(with, ", "))
 		}
+	}
+}
+
+// architectures asks whether the machines that images are baked on, and those of stages, can
+// run the images that they start from, as they are now.
+func (p *checker) architectures(ctx context.Context) {
+	const check = "architecture"
+	if !p.app.OnAWS() {
+		return
+	}
+	fit, wrong := 0, false
+	heed := func(what string, err error) {
+		switch code := pipeline.CodeOf(err); {
+		case err == nil:
+			fit++
+			return
+		case code == pipeline.CodeInvalid || code == pipeline.CodeNotFound:
+			p.found(check, Problem, reason.Hint(err), "%s: %v", what, err)
+		default:
+			p.found(check, Unknown, cmp.Or(reason.Hint(err), "Ask again, as somebody who may call what the error names."), "%s: AWS could not be asked: %v", what, err)
+		}
+		wrong = true
+	}
+	images, stages := p.app.Engine.Images, p.app.Engine.Stages
+	for _, name := range slices.Sorted(maps.Keys(p.states)) {
+		st := p.states[name]
+		for _, def := range pipeline.ImagesInOrder(st) {
+			if def.From.Directory != "" {
+				continue
+			}
+			base, err := images.Resolve(ctx, def.From)
+			if err == nil {
+				def.Base = base
+				err = images.CheckBuilder(ctx, def)
+			}
+			heed(fmt.Sprintf("image %q of pipeline %q", def.Name, name), err)
+		}
+		for newest := range st.NewestBuilds() {
+			for _, stage := range st.StagesInOrder() {
+				if stage.Env != nil && newest.BaseImage != "" {
+					heed(fmt.Sprintf("stage %q of pipeline %q", stage.Name, name), stages.CheckLaunch(ctx, st, stage, newest.ID))
+				}
+			}
+			break
+		}
+	}
+	if fit > 0 && !wrong {
+		p.found(check, OK, "", "the machines of images and stages can run what they start from: %d were asked about", fit)
 	}
 }

@@ -17,17 +17,13 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/bootstrap"
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
 // On AWS it says what the caller may do, and whether the clocks agree.
 func TestOnAWS(t *testing.T) {
 	c := cloudtest.New(t)
-	as := func(role string) {
-		for _, variable := range c.EnvironAs(role) {
-			name, value, _ := strings.Cut(variable, "=")
-			t.Setenv(name, value)
-		}
-	}
+	as := func(role string) { environ(t, c, role) }
 	as(cloudtest.Owner)
 	open := func(ctx context.Context) (*app.App, error) {
 		return app.Open(ctx, app.Options{DataDir: t.TempDir(), AWS: &app.AWS{Region: cloudtest.Region, Stack: bootstrap.DefaultName}})
@@ -79,6 +75,80 @@ func TestOnAWS(t *testing.T) {
 	expect("clock", Problem, "differs from AWS's")
 	c.SetClock(-2 * time.Minute)
 	expect("clock", Problem, "differs from AWS's")
+}
+
+// With --aws it asks whether the machines of images and stages can run what they start from,
+// and warns of images whose keys nobody else may use.
+func TestImagesOnAWS(t *testing.T) {
+	c := cloudtest.New(t)
+	environ(t, c, cloudtest.Owner)
+	changes, err := bootstrap.New(c.Own(), bootstrap.DefaultName).Plan(t.Context(), bootstrap.Parameters{})
+	if err == nil {
+		err = changes.Apply(t.Context(), nil)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := func(base, builder, stage string, publish *pipeline.Publication) map[string]*pipeline.State {
+		st := &pipeline.State{
+			Pipeline: pipeline.Pipeline{Name: "shop"},
+			ImageDefinitions: map[string]pipeline.ImageDefinition{
+				"base":  {Name: "base", From: pipeline.ImageFrom{AMI: base}, Builder: builder, Publish: publish},
+				"files": {Name: "files", From: pipeline.ImageFrom{Directory: "."}},
+			},
+			Stages: map[string]pipeline.Stage{"commit": {Name: "commit"}, "accept": {Name: "accept", Env: &pipeline.EnvironmentSpec{InstanceType: stage}}},
+			Builds: map[string]pipeline.Build{"b-1": {ID: "b-1", BaseImage: base}},
+		}
+		return map[string]*pipeline.State{"shop": st}
+	}
+	examine := func(states map[string]*pipeline.State) []Finding {
+		a, err := app.Open(t.Context(), app.Options{DataDir: t.TempDir(), AWS: &app.AWS{Region: cloudtest.Region, Stack: bootstrap.DefaultName}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = a.Close(context.WithoutCancel(t.Context())) }()
+		p := &checker{app: a, states: states}
+		p.shared()
+		p.architectures(t.Context())
+		return p.findings
+	}
+	want := func(got []Finding, status Status, check string, says ...string) {
+		t.Helper()
+		for _, text := range says {
+			if !slices.ContainsFunc(got, func(f Finding) bool {
+				return f.Check == check && f.Status == status && strings.Contains(f.Text, text) && (f.Remedy == "") == (status == OK)
+			}) {
+				t.Errorf("no %s of %s says %q: %+v", status, check, text, got)
+			}
+		}
+	}
+	got := examine(state(cloudtest.BaseImage, "", "t3.small", nil))
+	want(got, OK, "architecture", "2 were asked about")
+	if len(got) != 1 {
+		t.Errorf("all is well, and it finds %+v", got)
+	}
+	want(examine(state(cloudtest.ArmImage, "t4g.small", "t4g.small", nil)), OK, "architecture", "2 were asked about")
+	want(examine(state(cloudtest.ArmImage, "", "t4g.small", nil)), Problem, "architecture", `image "base" of pipeline "shop"`)
+	want(examine(state(cloudtest.ArmImage, "t4g.small", "t3.small", nil)), Problem, "architecture", `stage "accept" of pipeline "shop"`)
+	c.Fail(cloudtest.Fault{Action: "DescribeImages", Times: 20, Code: "UnauthorizedOperation", Status: 403})
+	want(examine(state(cloudtest.BaseImage, "", "t3.small", nil)), Unknown, "architecture", `image "base" of pipeline "shop": AWS could not be asked`, `stage "accept"`)
+	c.Mend()
+	want(examine(state(cloudtest.BaseImage, "", "t3.small", &pipeline.Publication{Organizations: []string{"arn:aws:organizations::1:organization/o-1"}, Units: []string{"ou-2"}})),
+		Warning, "shared images", `image "base" of pipeline "shop" is shared with arn:aws:organizations::1:organization/o-1, ou-2`)
+	for _, f := range examine(state(cloudtest.BaseImage, "", "t3.small", &pipeline.Publication{Accounts: []string{"999999999999"}})) {
+		if f.Check == "shared images" {
+			t.Errorf("an image that is shared with an account is found: %+v", f)
+		}
+	}
+}
+
+// environ makes the program's requests those of a role.
+func environ(t *testing.T, c *cloudtest.Cloud, role string) {
+	t.Helper()
+	for _, variable := range c.EnvironAs(role) {
+		name, value, _ := strings.Cut(variable, "=")
+		t.Setenv(name, value)
+	}
 }
 
 // associate gives the public subnets the route table to the internet that the stack made for

@@ -87,6 +87,9 @@ func Examine(ctx context.Context, o Options) []Finding {
 		return p.findings
 	}
 	p.shared()
+	if p.AWS {
+		p.architectures(ctx)
+	}
 	p.clock(ctx)
 	p.leases(ctx)
 	p.stages()

@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"path"
 	"strconv"
 	"time"
 
@@ -64,7 +65,8 @@ const (
 	maxTogether = 3_500_000
 )
 
-// Blobs keeps documents that are too large for the table, by key.
+// Blobs keeps documents that are too large for the table, by key, which ends in the hash of
+// the document.
 type Blobs interface {
 	Put(ctx context.Context, key string, data []byte) error
 	Get(ctx context.Context, key string) ([]byte, error)
@@ -240,7 +242,11 @@ func (d *table) each(ctx context.Context, q query, f func(item) (bool, error)) e
 // doc returns the document of an item: its own, or that in the blob it names.
 func (d *table) doc(ctx context.Context, i item) ([]byte, error) {
 	if blob := i.text("blob"); blob != "" {
-		return d.Blobs.Get(ctx, blob)
+		data, err := d.Blobs.Get(ctx, blob)
+		if err == nil && pipeline.HashOf(data) != path.Base(blob) {
+			err = d.damaged("read "+blob, "it is not what was recorded")
+		}
+		return data, err
 	}
 	return []byte(i.text("doc")), nil
 }

@@ -151,10 +151,23 @@ func TestDynamoLargeDocument(t *testing.T) {
 	if n, err := d.Verify(t.Context(), ""); err != nil || n != 2 {
 		t.Errorf("verified %d events, %v", n, err)
 	}
+	objects, bucket := s3.NewFromConfig(c.Own(), func(o *s3.Options) { o.UsePathStyle = true }), aws.String("ledger-"+c.ID)
+	listed, err := objects.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: bucket})
+	if err != nil || len(listed.Contents) == 0 {
+		t.Fatalf("the bucket has %v, %v", listed, err)
+	}
+	for _, o := range listed.Contents {
+		if _, err := objects.PutObject(t.Context(), &s3.PutObjectInput{Bucket: bucket, Key: o.Key, Body: strings.NewReader("{}")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := openTable(t, o).State(t.Context(), "shop"); pipeline.CodeOf(err) != pipeline.CodeCorrupt || !strings.Contains(err.Error(), "not what was recorded") {
+		t.Errorf("documents were replaced: %v", err)
+	}
 	if err := d.Purge(t.Context(), "shop"); err != nil {
 		t.Fatal(err)
 	}
-	listed, err := s3.NewFromConfig(c.Own(), func(o *s3.Options) { o.UsePathStyle = true }).ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: aws.String("ledger-" + c.ID)})
+	listed, err = objects.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: bucket})
 	if err != nil || len(listed.Contents) != 0 {
 		t.Errorf("after the purge the bucket has %v, %v", listed, err)
 	}

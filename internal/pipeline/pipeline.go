@@ -49,6 +49,9 @@ type Service struct {
 	Migrate string `json:"migrate,omitempty"` // once per deployment, before traffic
 	Seed    string `json:"seed,omitempty"`    // once per new environment that is not persistent
 	Port    int    `json:"port,omitempty"`    // if the platform doesn't choose one
+	// User is the user of the machine that the service runs as, with Migrate, Seed and the
+	// commands in an environment; empty means the platform's choice.
+	User string `json:"user,omitempty"`
 	// Protocol is the protocol of requests to the service: empty for HTTP/1.1, or
 	// ProtocolH2C.
 	Protocol string `json:"protocol,omitempty"`

@@ -195,6 +195,9 @@ type Command struct {
 	// Everywhere runs the command in each instance, one after another, until one fails.
 	// Otherwise it runs in one.
 	Everywhere bool
+	// System has the command run as the owner of the machine, where that is another than the
+	// service's user: it is Penstock's own.
+	System bool
 }
 
 // BakeRequest asks for an image. Exactly one of Tree, Image and Environment says
@@ -293,6 +296,7 @@ type Traffic struct {
 type Fleet struct {
 	ID       string // that was asked for, or that of a kept fleet of the same things
 	Endpoint string // where this fleet answers before it gets the traffic
+	Host     string // for which its certificate is, where Endpoint has another; empty: that of Endpoint
 }
 
 // EnvironmentReport is what the platform knows of an environment.
@@ -409,6 +413,7 @@ type StepRequest struct {
 	Secrets  Secrets
 	Mask     []Secret // of the rest of the run, which no output may show either
 	Endpoint string   // of the environment; empty without one
+	Host     string   // for which requests to Endpoint are, where that has another; empty: that of Endpoint
 	// Exec runs a command inside the run's environment; nil without one.
 	Exec func(ctx context.Context, c Command, log io.Writer) (exit int, err error)
 	// Before are the report files that existed before the run's first step; nil stands for

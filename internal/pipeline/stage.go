@@ -116,6 +116,7 @@ type EnvironmentSpec struct {
 // Zero fields, as none at all, are the platform's own choice.
 type Balancer struct {
 	SSLPolicy    string `json:"ssl_policy,omitempty"`    // with which it speaks HTTPS, by AWS's name
+	Host         string `json:"host,omitempty"`          // name of the certificate by which the next build is reached; empty: its first
 	RedirectHTTP bool   `json:"redirect_http,omitempty"` // requests of port 80 go to HTTPS
 	LogBucket    string `json:"log_bucket,omitempty"`    // of S3, for its access log; empty: none is kept
 	LogPrefix    string `json:"log_prefix,omitempty"`

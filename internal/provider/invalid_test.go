@@ -176,3 +176,28 @@ func TestAccInvalidNumbers(t *testing.T) {
 		})
 	}
 }
+
+// An error in the service of a pipeline names the argument.
+func TestAccInvalidService(t *testing.T) {
+	for name, tt := range map[string]struct{ arguments, want string }{
+		"a user without AWS": {`user = "shop"`, `service.user has no meaning on the local platform`},
+		"root without AWS":   {`user = "root"`, `the service runs as the user that runs Terraform`},
+		"no user's name":     {`user = "Shop Keeper"`, `begin with a letter or an underscore`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			walk(t, resource.TestStep{
+				Config: fmt.Sprintf(`
+provider "penstock" { data_dir = %q }
+resource "penstock_pipeline" "p" {
+  name    = "p"
+  service = {
+    start = "exec sleep 60"
+    %s
+  }
+}`, t.TempDir(), tt.arguments),
+				ExpectError: regexp.MustCompile(`(?s)` + strings.ReplaceAll(tt.want, " ", `\s+`)),
+			})
+		})
+	}
+}

@@ -65,6 +65,7 @@ type serviceModel struct {
 	Seed         types.String `tfsdk:"seed"`
 	Port         types.Int64  `tfsdk:"port"`
 	Protocol     types.String `tfsdk:"protocol"`
+	User         types.String `tfsdk:"user"`
 	HealthCheck  *healthModel `tfsdk:"health_check"`
 }
 
@@ -104,6 +105,9 @@ func (r *pipelineResource) Schema(ctx context.Context, _ resource.SchemaRequest,
 						Optional: true, Validators: []validator.Int64{int64validator.Between(1, 65535)},
 						MarkdownDescription: "Port of the service, if the platform does not choose one. The local platform chooses, and sets `$PORT`.",
 					},
+					"user": optional("User of the instance that runs the service, `migrate`, `seed` and the commands in an environment, on AWS. "+
+						"`install` makes it if it does not exist. `root` is the only one that may do everything. Default: `penstock-service`. "+
+						"The local platform refuses it: there everything runs as the user that runs Terraform.", isUser()),
 					"protocol": optional("`h2c`: requests and health checks reach the service over HTTP/2 without TLS, by prior knowledge, as gRPC requires. Not on AWS. Default: HTTP/1.1.", stringvalidator.OneOf(pipeline.ProtocolH2C)),
 					"read_only_root": schema.BoolAttribute{
 						Optional:            true,
@@ -162,7 +166,7 @@ func expandPipeline(ctx context.Context, m pipelineModel, s *session, diags *dia
 		diags.Append(m.Service.As(ctx, &s, basetypes.ObjectAsOptions{})...)
 		p.Service = pipeline.Service{
 			Install: s.Install.ValueString(), Start: s.Start.ValueString(), Migrate: s.Migrate.ValueString(), ReadOnlyRoot: s.ReadOnlyRoot.ValueBool(),
-			Seed: s.Seed.ValueString(), Port: int(s.Port.ValueInt64()), Protocol: s.Protocol.ValueString(),
+			Seed: s.Seed.ValueString(), Port: int(s.Port.ValueInt64()), Protocol: s.Protocol.ValueString(), User: s.User.ValueString(),
 		}
 		if h := s.HealthCheck; h != nil {
 			p.Service.HealthCheck = &pipeline.HealthCheck{
@@ -197,7 +201,7 @@ func flattenPipeline(ctx context.Context, p pipeline.Pipeline, sch schema.Schema
 	if p.Service != (pipeline.Service{}) {
 		s := serviceModel{
 			Install: orNull(p.Service.Install), Start: orNull(p.Service.Start), Migrate: orNull(p.Service.Migrate),
-			Seed: orNull(p.Service.Seed), Port: intOrNull(p.Service.Port), Protocol: orNull(p.Service.Protocol), ReadOnlyRoot: trueOrNull(p.Service.ReadOnlyRoot),
+			Seed: orNull(p.Service.Seed), Port: intOrNull(p.Service.Port), Protocol: orNull(p.Service.Protocol), User: orNull(p.Service.User), ReadOnlyRoot: trueOrNull(p.Service.ReadOnlyRoot),
 		}
 		if h := p.Service.HealthCheck; h != nil {
 			s.HealthCheck = &healthModel{
@@ -296,7 +300,7 @@ func (r *pipelineResource) ModifyPlan(ctx context.Context, req resource.ModifyPl
 		}
 	}
 	if err := r.session.Engine.Pipelines.CheckService(p.Service); err != nil {
-		addAttributeError(&resp.Diagnostics, path.Root("service").AtName("protocol"), "define pipeline", name, err)
+		addAttributeError(&resp.Diagnostics, path.Root("service"), "define pipeline", name, err)
 	}
 	if err := r.session.Engine.Pipelines.CheckModule(p.Module); err != nil {
 		addAttributeError(&resp.Diagnostics, path.Root("module"), "define pipeline", name, err)

@@ -118,7 +118,7 @@ func environmentAttribute() schema.SingleNestedAttribute {
 			MarkdownDescription: "Port of the endpoint. Default: any free one, which stays the same for the environment's life.",
 		},
 		"trusted_proxies":    trustedProxiesAttribute(),
-		"certificate":        optional("ARN of an ACM certificate. The load balancer of a persistent environment then speaks HTTPS, at port 443 unless `port` is set. The test port, 10000 above, still speaks HTTP. A change takes effect with a new deployment. On AWS.", isCertificate()),
+		"certificate":        optional("ARN of an ACM certificate. The load balancer of a persistent environment then speaks HTTPS, at port 443 unless `port` is set. The test port, 10000 above, does, too. A change takes effect with a new deployment. On AWS.", isCertificate()),
 		"load_balancer":      balancerAttribute(),
 		"data_from":          optional("Name of the stage whose persistent environment provides the data of a new environment. The data is copied before `migrate`. Default: the production stage for a pre-production stage, otherwise none. On AWS up to 5 GB, packed, of one instance.", isName()),
 		"drain_timeout":      optional("How long active requests may take to finish when a new build takes over. Default: `30s`.", isDuration()),

@@ -166,6 +166,12 @@ func isHTTPPath() validator.String {
 	return stringvalidator.RegexMatches(regexp.MustCompile(`^/`), "must begin with \"/\"")
 }
 
+// isUser is what useradd takes as a name on every distribution.
+func isUser() validator.String {
+	return stringvalidator.RegexMatches(regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,30}$`),
+		"must be 1 to 31 lower-case letters, digits, dashes and underscores, and begin with a letter or an underscore")
+}
+
 func isAMI() validator.String {
 	return stringvalidator.RegexMatches(regexp.MustCompile(`^ami-[0-9a-f]{8,17}$`), `must be the ID of an AMI, such as "ami-0123456789abcdef0"`)
 }

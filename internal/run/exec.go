@@ -87,7 +87,7 @@ func (e *Environments) ServiceLog(ctx context.Context, r EnvironmentRef, lines i
 	if err != nil {
 		return err
 	}
-	exit, err := e.platform.Exec(ctx, env.ID, env.Fleet, pipeline.Command{Line: e.platform.LogCommand(lines, follow), Timeout: longestLook}, out)
+	exit, err := e.platform.Exec(ctx, env.ID, env.Fleet, pipeline.Command{Line: e.platform.LogCommand(lines, follow), System: true, Timeout: longestLook}, out)
 	switch {
 	case err != nil:
 		return fmt.Errorf("read the log of %s: %w", env.Describe(), err)

@@ -248,7 +248,7 @@ func (a *attempt) steps(ctx context.Context) error {
 	for i, step := range steps {
 		req := pipeline.StepRequest{
 			Step: step, Run: a.run.ID, Runner: a.stage.Runner, Checkout: a.checkout(), Env: env, Secrets: stepSecrets(step, a.secrets.step(i), a.outputs.SecretEnv),
-			Mask: append(a.secrets.all(), a.outputs.SecretEnv.Values()...), Endpoint: a.fleet.Endpoint, Before: before, Log: a.log.raw, Styles: true,
+			Mask: append(a.secrets.all(), a.outputs.SecretEnv.Values()...), Endpoint: a.fleet.Endpoint, Host: a.fleet.Host, Before: before, Log: a.log.raw, Styles: true,
 		}
 		if a.env != nil && !a.env.IsModule() {
 			req.Exec = func(ctx context.Context, c pipeline.Command, log io.Writer) (int, error) {
@@ -304,6 +304,9 @@ func (a *attempt) variables(ctx context.Context) (map[string]string, error) {
 		"PENSTOCK_ENDPOINT": a.fleet.Endpoint,
 		"PENSTOCK_ROOT":     a.checkout(),
 	})
+	if a.fleet.Host != "" {
+		env["PENSTOCK_ENDPOINT_HOST"] = a.fleet.Host
+	}
 	if a.stage.Source != nil {
 		env["PENSTOCK_REVISION"] = a.stage.Source.Commit
 	}

@@ -38,6 +38,7 @@ const (
 type check struct {
 	pipeline.HTTPCheck
 	url      *url.URL
+	host     string         // that requests to it are for; empty: that of url
 	contains *regexp.Regexp // nil when the body does not matter
 	timeout  time.Duration
 	hide     redactor
@@ -59,6 +60,7 @@ func prepareHTTP(req pipeline.StepRequest) (attempt, error) {
 	if c.url, err = target(c.Method, req.Endpoint, c.URL, c.Path); err != nil {
 		return nil, err
 	}
+	c.host = hostOf(req, c.URL)
 	if c.Contains != "" {
 		if c.contains, err = regexp.Compile(c.Contains); err != nil {
 			return nil, invalid("contains is not a regular expression: %w", err).
@@ -91,6 +93,14 @@ func target(method, endpoint, absolute, path string) (*url.URL, error) {
 		return nil, invalid("%q is not an HTTP method", method).WithHint("Use GET, HEAD, POST, PUT, PATCH or DELETE, for example.")
 	}
 	return u, nil
+}
+
+// hostOf returns the host that a step's requests are for; empty for that of their URL.
+func hostOf(req pipeline.StepRequest, absolute string) string {
+	if absolute != "" {
+		return ""
+	}
+	return req.Host
 }
 
 func method(m string) string {
@@ -136,7 +146,7 @@ func (c check) try(ctx context.Context, log *runlog.Log) error {
 }
 
 func (c check) client() *http.Client {
-	client := &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true}}
+	client := &http.Client{Transport: endpointOf(c.url, c.host, &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true})}
 	client.CheckRedirect = func(_ *http.Request, via []*http.Request) error {
 		switch {
 		case c.Status >= 300 && c.Status < 400:

@@ -38,9 +38,9 @@ func (r *Runner) prepareLoad(req pipeline.StepRequest) (attempt, error) {
 		return nil, err
 	}
 	bound := limit(req.Step, l.Ramp+l.Duration+3*requestTimeout)
-	attack := attackFromHere(l, u, bound)
+	attack := attackFromHere(share{Load: l, URL: u.String(), Host: hostOf(req, l.URL), Hits: hits(l)}, bound)
 	if req.Runner != pipeline.RunnerLocal {
-		attack = r.attackRemote(req, l, u, bound)
+		attack = r.attackRemote(req, share{Load: l, URL: u.String(), Host: hostOf(req, l.URL)}, bound)
 	}
 	return func(ctx context.Context, try int, log *runlog.Log) outcome {
 		tally, err := attack(ctx, try, log)
@@ -87,17 +87,25 @@ func checkLoad(req pipeline.StepRequest) (pipeline.Load, *url.URL, error) {
 }
 
 // attackFromHere makes the load on this machine.
-func attackFromHere(l pipeline.Load, u *url.URL, bound time.Duration) attack {
+func attackFromHere(all share, bound time.Duration) attack {
 	return func(ctx context.Context, _ int, log *runlog.Log) (*tally, error) {
 		bounded, cancel := context.WithTimeoutCause(ctx, bound, errTimedOut)
 		defer cancel()
-		tally := send(bounded, l, u, hits(l), log.Note)
+		tally, err := send(bounded, all, log.Note)
+		if err != nil {
+			return nil, err
+		}
 		return tally, context.Cause(bounded)
 	}
 }
 
-// send sends the requests and measures the answers, until all are in or ctx ends.
-func send(ctx context.Context, l pipeline.Load, u *url.URL, hits uint64, say func(string, ...any)) *tally {
+// send sends the requests of a share and measures the answers, until all are in or ctx ends.
+func send(ctx context.Context, s share, say func(string, ...any)) (*tally, error) {
+	l := s.Load
+	u, err := url.Parse(s.URL)
+	if err != nil {
+		return nil, err
+	}
 	header := http.Header{}
 	for name, value := range l.Headers {
 		header.Set(name, value)
@@ -107,17 +115,18 @@ func send(ctx context.Context, l pipeline.Load, u *url.URL, hits uint64, say fun
 		Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true,
 		MaxIdleConns: maxWorkers, MaxIdleConnsPerHost: maxWorkers, MaxConnsPerHost: maxWorkers,
 	}
-	defer transport.CloseIdleConnections()
+	way := endpointOf(u, s.Host, transport)
+	defer way.CloseIdleConnections()
 	attacker := func() *vegeta.Attacker { // each attacks once
 		return vegeta.NewAttacker(
-			vegeta.Client(&http.Client{Transport: bounded{ctx, transport}}),
+			vegeta.Client(&http.Client{Transport: bounded{ctx, way}}),
 			vegeta.MaxWorkers(maxWorkers), vegeta.MaxBody(0),
 		)
 	}
 	targeter := vegeta.NewStaticTargeter(vegeta.Target{Method: l.Method, URL: u.String(), Body: []byte(l.Body), Header: header})
 	tally.Counts.Ramp = ramp(ctx, attacker(), targeter, l, say)
 	tally.Start = time.Now()
-	results := attacker().Attack(targeter, pacer{ctx: ctx, rate: l.Rate, hits: hits}, l.Duration, "")
+	results := attacker().Attack(targeter, pacer{ctx: ctx, rate: l.Rate, hits: s.Hits}, l.Duration, "")
 
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
@@ -125,7 +134,7 @@ func send(ctx context.Context, l pipeline.Load, u *url.URL, hits uint64, say fun
 		select {
 		case result, more := <-results:
 			if !more {
-				return tally
+				return tally, nil
 			}
 			tally.add(result)
 		case <-second.C:

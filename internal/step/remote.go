@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -83,13 +82,15 @@ func (r *Runner) runRemote(ctx context.Context, req pipeline.StepRequest, try in
 type share struct {
 	Load   pipeline.Load `json:"load"` // with the machine's rate
 	URL    string        `json:"url"`
+	Host   string        `json:"host,omitempty"` // that requests to it are for; empty: that of URL
 	Hits   uint64        `json:"hits"`
 	Offset time.Duration `json:"offset"` // from the beginning of all to this machine's first request
 }
 
 // shares divides a load, so that the requests of all machines together are sent at
 // the times at which one would send them.
-func shares(l pipeline.Load, u *url.URL) []share {
+func shares(whole share) []share {
+	l := whole.Load
 	n := uint64(l.Machines)
 	if n == 0 {
 		n = uint64(math.Ceil(l.Rate / RatePerMachine))
@@ -101,7 +102,7 @@ func shares(l pipeline.Load, u *url.URL) []share {
 		part := l
 		part.Rate = l.Rate / float64(n)
 		list[i] = share{
-			Load: part, URL: u.String(), Hits: (all - uint64(i) + n - 1) / n,
+			Load: part, URL: whole.URL, Host: whole.Host, Hits: (all - uint64(i) + n - 1) / n,
 			Offset: time.Duration(float64(i) / l.Rate * float64(time.Second)),
 		}
 	}
@@ -109,7 +110,7 @@ func shares(l pipeline.Load, u *url.URL) []share {
 }
 
 // attackRemote makes the load on machines of the worker's, which run this program.
-func (r *Runner) attackRemote(req pipeline.StepRequest, l pipeline.Load, u *url.URL, bound time.Duration) attack {
+func (r *Runner) attackRemote(req pipeline.StepRequest, whole share, bound time.Duration) attack {
 	return func(ctx context.Context, try int, log *runlog.Log) (*tally, error) {
 		program, err := r.programFor(ctx)
 		if err != nil {
@@ -120,7 +121,7 @@ func (r *Runner) attackRemote(req pipeline.StepRequest, l pipeline.Load, u *url.
 			return nil, fmt.Errorf("make working directory: %w", err)
 		}
 		defer func() { _ = os.RemoveAll(dir) }()
-		parts := shares(l, u)
+		parts := shares(whole)
 		log.Note("machines that make the load: %d", len(parts))
 		var works []pipeline.Work
 		for i, part := range parts {
@@ -140,7 +141,7 @@ func (r *Runner) attackRemote(req pipeline.StepRequest, l pipeline.Load, u *url.
 		if err != nil {
 			return nil, err
 		}
-		return gather(l, works, exits)
+		return gather(whole.Load, works, exits)
 	}
 }
 
@@ -192,10 +193,6 @@ func MakeShare(ctx context.Context, start string, in io.Reader, out, progress io
 	if err := json.NewDecoder(in).Decode(&s); err != nil {
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "read the share: %w", err)
 	}
-	u, err := url.Parse(s.URL)
-	if err != nil {
-		return pipeline.Errorf(pipeline.CodeInvalid, op, "%w", err)
-	}
 	if start != "" {
 		begin, err := time.Parse(time.RFC3339Nano, start)
 		if err != nil {
@@ -208,7 +205,10 @@ func MakeShare(ctx context.Context, start string, in io.Reader, out, progress io
 			return err
 		}
 	}
-	tally := send(ctx, s.Load, u, s.Hits, func(format string, args ...any) { fmt.Fprintf(progress, format+"\n", args...) })
+	tally, err := send(ctx, s, func(format string, args ...any) { fmt.Fprintf(progress, format+"\n", args...) })
+	if err != nil {
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "%w", err)
+	}
 	if ctx.Err() != nil {
 		return pipeline.Errorf(pipeline.CodeCancelled, op, "%w", context.Cause(ctx))
 	}

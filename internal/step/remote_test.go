@@ -12,7 +12,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"reflect"
 	"runtime"
 	"slices"
@@ -96,7 +95,6 @@ func TestHistogram(t *testing.T) {
 // at which one machine alone would send it.
 func TestShares(t *testing.T) {
 	t.Parallel()
-	u := &url.URL{Scheme: "http", Host: "h"}
 	tests := []struct {
 		load     pipeline.Load
 		machines int
@@ -109,7 +107,7 @@ func TestShares(t *testing.T) {
 		{pipeline.Load{Rate: 0.001, Duration: time.Second}, 1},
 	}
 	for _, tt := range tests {
-		list := shares(tt.load, u)
+		list := shares(share{Load: tt.load, URL: "http://h/"})
 		var times []time.Duration
 		for _, s := range list {
 			for k := range s.Hits {

@@ -23,7 +23,7 @@ import (
 
 func TestMain(m *testing.M) {
 	process.Guard()
-	os.Exit(m.Run())
+	os.Exit(withRoots(m.Run))
 }
 
 // noon is the time of every line in these tests.

@@ -5,6 +5,7 @@ package cloudtest
 
 import (
 	"context"
+	"crypto/tls"
 	"os"
 	"path/filepath"
 	"sync"
@@ -49,6 +50,7 @@ type account struct {
 	snapshots    map[string]map[string]bool // accounts that may use them, by snapshot
 	copying      sync.Mutex
 	schedules    map[string]schedule  // by name
+	scheduling   sync.Once            // makes the group of launchers' schedules
 	listeners    map[string]*listener // by ARN
 	projects     map[string]Project   // of CodeBuild, by name
 	builds       map[string]*build    // by ID
@@ -56,15 +58,18 @@ type account struct {
 	made         map[string]time.Time // when what was made is seen, by ID
 	repeats      map[string]answer    // to requests of load balancers that made something, by their parameters
 
-	quotas      map[string]float64        // by their codes
-	sessions    map[string]*session       // by their tokens
-	template    string                    // whose roles the account has; empty is the bootstrap's
-	given       map[string]string         // what that was given
-	stack       *roles                    // evaluated from them; nil until it is needed
-	keyPolicies map[string]iamtest.Policy // of keys, by ARN
-	defaultKey  string                    // of EBS; empty is that of AWS
-	lacking     map[string]string         // why subnets take no instances: error codes, by subnet
-	lender      string                    // account that shares its subnets with this one; empty for none
+	quotas       map[string]float64         // by their codes
+	sessions     map[string]*session        // by their tokens
+	template     string                     // whose roles the account has; empty is the bootstrap's
+	given        map[string]string          // what that was given
+	stack        *roles                     // evaluated from them; nil until it is needed
+	keyPolicies  map[string]iamtest.Policy  // of keys, by ARN
+	policies     map[string]iamtest.Policy  // managed ones, by ARN
+	organization iamtest.Policy             // that bounds its roles; nil for none
+	defaultKey   string                     // of EBS; empty is that of AWS
+	lacking      map[string]string          // why subnets take no instances: error codes, by subnet
+	lender       string                     // account that shares its subnets with this one; empty for none
+	certificates map[string]tls.Certificate // of load balancers, by ARN
 }
 
 type launch struct {
@@ -80,7 +85,7 @@ func (s *server) add(c *Cloud) {
 		launches: map[string]launch{}, instances: map[string]*instance{}, images: map[string]image{}, commands: map[string]*command{},
 		templates: map[string]template{}, groups: map[string]template{}, members: map[string][]string{}, ending: map[string]time.Time{},
 		targets: map[string]target{}, balancers: map[string]*balancer{}, alarms: map[string]cbor.Map{}, alarmTags: map[string]cbor.List{}, attached: map[string]*attached{}, groupTargets: map[string][]string{}, stacks: map[string]string{}, spoiled: map[string]string{}, rolledBack: map[string]rollback{}, keys: map[string]string{}, schedules: map[string]schedule{}, snapshots: map[string]map[string]bool{}, listeners: map[string]*listener{},
-		projects: map[string]Project{}, builds: map[string]*build{}, started: map[string]started{}, made: map[string]time.Time{}, repeats: map[string]answer{}, sessions: map[string]*session{}, quotas: map[string]float64{}, given: map[string]string{}, keyPolicies: map[string]iamtest.Policy{},
+		projects: map[string]Project{}, builds: map[string]*build{}, started: map[string]started{}, made: map[string]time.Time{}, repeats: map[string]answer{}, sessions: map[string]*session{}, quotas: map[string]float64{}, given: map[string]string{}, keyPolicies: map[string]iamtest.Policy{}, policies: map[string]iamtest.Policy{}, certificates: map[string]tls.Certificate{},
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -153,8 +153,8 @@ func (i *instance) atStop() {
 	stops := i.stops
 	i.stops = map[string]string{}
 	i.mu.Unlock()
-	for unit, line := range stops {
-		i.serve(i.account.ctx, unit, line)
+	for name, line := range stops {
+		i.serve(i.account.ctx, name, unit{start: line})
 	}
 	_ = os.RemoveAll(filepath.Join(i.root, "run"))
 }

@@ -4,6 +4,7 @@
 package cloudtest
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -24,6 +25,7 @@ import (
 // Project is a project of CodeBuild. Its builds run on this machine.
 type Project struct {
 	Type  string // of its environments; empty means that of this machine
+	Size  string // of its machines, as in "BUILD_GENERAL1_LARGE"; empty means a small one
 	Fault string // why no build gets a machine; empty: each does
 	Lost  bool   // builds are stopped and forgotten when they have started, as if somebody deleted them
 }
@@ -123,7 +125,7 @@ func (a codeBuildAPI) batchGetProjects(r *request) answer {
 	found, missing := []any{}, []string{}
 	for _, name := range in.Names {
 		if p, ok := a.projects[name]; ok {
-			found = append(found, map[string]any{"name": name, "environment": map[string]any{"type": p.Type, "image": "test", "computeType": "BUILD_GENERAL1_SMALL"}})
+			found = append(found, map[string]any{"name": name, "environment": map[string]any{"type": p.Type, "image": "test", "computeType": cmp.Or(p.Size, "BUILD_GENERAL1_SMALL")}})
 		} else {
 			missing = append(missing, name)
 		}

@@ -56,14 +56,14 @@ func (a *account) runInstances(r *request) answer {
 	if got.status != http.StatusOK {
 		return got
 	}
-	unusable := a.unusable(r)
+	unusable, why := a.unusable(r)
 	for _, m := range instanceID.FindAllSubmatch(got.body, -1) {
 		i := a.launched(string(m[1]), r.form.Get("ImageId"), r.form.Get("UserData"), r.form.Get("InstanceInitiatedShutdownBehavior") != "terminate")
-		i.key = r.form.Get("BlockDeviceMapping.1.Ebs.KmsKeyId")
-		if unusable != nil {
-			a.cloud.logf("instance %s can't use its key: %v", i.id, unusable)
+		i.key = naming{r, a}.volumeKey(r.form)
+		if unusable != "" {
+			a.cloud.logf("instance %s can't use its key: %v", i.id, why)
 			a.query(r, "ec2", "TerminateInstances", url.Values{"InstanceId.1": {i.id}})
-			i.fail("Client.InternalError", "Client.InternalError: Client error on launch")
+			i.fail(unusable, reasonText[unusable])
 		}
 	}
 	if _, tags := tagsFor(r.form, "network-interface"); len(tags) > 0 {
@@ -347,7 +347,7 @@ func (a *account) createImage(r *request) answer {
 	id := string(m[1])
 	if i != nil {
 		dir := filepath.Join(a.dir, "images", id)
-		if err := os.CopyFS(dir, os.DirFS(i.root)); err != nil {
+		if err := copyFiles(dir, i.root); err != nil {
 			a.cloud.logf("copy the files of instance %s: %v", i.id, err)
 		}
 		for _, name := range []string{".bin", "run", "proc"} {

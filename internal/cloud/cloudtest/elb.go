@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/base64"
 	"fmt"
 	"hash/fnv"
@@ -52,7 +53,7 @@ type listener struct {
 	mu      sync.Mutex
 	server  *httptest.Server
 	port    string
-	secure  bool
+	secure  *tls.Config          // of HTTPS; nil for HTTP
 	weights map[string]int       // by target group
 	sticky  bool                 // clients stay with a target group
 	since   map[string]time.Time // from when on target groups are in the action
@@ -336,8 +337,8 @@ func (a elbAPI) createListener(r *request) answer {
 	}
 	own := &listener{api: a, address: b.address}
 	own.forward(r.form)
-	if err := own.listen(r.form); err != nil {
-		return r.fail(http.StatusBadRequest, "DuplicateListener", err.Error())
+	if code, err := own.listen(r.form); err != nil {
+		return r.fail(http.StatusBadRequest, code, err.Error())
 	}
 	got := a.server.forward(r)
 	if got.status != http.StatusOK {
@@ -350,36 +351,49 @@ func (a elbAPI) createListener(r *request) answer {
 	return got
 }
 
-// listen serves where a request says, and no longer where it did before. The
-// certificate is a test's.
-func (l *listener) listen(form url.Values) error {
-	port, secure := form.Get("Port"), form.Get("Protocol") == "HTTPS"
+// listen serves where and as a request says, and no longer as it did before.
+func (l *listener) listen(form url.Values) (code string, err error) {
+	port, secure := form.Get("Port"), (*tls.Config)(nil)
+	if form.Get("Protocol") == "HTTPS" {
+		if secure, err = l.api.secured(form); err != nil {
+			return "CertificateNotFound", err
+		}
+	}
 	l.mu.Lock()
-	before, samePort, same := l.server, l.port == port, l.port == port && l.secure == secure
+	before, samePort := l.server, l.port == port
+	same := samePort && (l.secure == nil) == (secure == nil)
+	if same && secure != nil {
+		l.secure = secure
+	}
 	l.mu.Unlock()
 	if same || port == "" {
-		return nil
+		return "", nil
 	}
 	if samePort {
 		_ = before.Config.Close()
 	}
 	socket, err := net.Listen("tcp", net.JoinHostPort(l.address, port))
 	if err != nil {
-		return err
+		return "DuplicateListener", err
 	}
 	next := &httptest.Server{Listener: socket, Config: &http.Server{Handler: l, ReadHeaderTimeout: time.Minute}}
-	if secure {
+	l.mu.Lock()
+	l.server, l.port, l.secure = next, port, secure
+	l.mu.Unlock()
+	if secure != nil {
+		next.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			return l.secure, nil
+		}}
 		next.StartTLS()
 	} else {
 		next.Start()
 	}
-	l.mu.Lock()
-	l.server, l.port, l.secure = next, port, secure
-	l.mu.Unlock()
 	if before != nil {
 		go func() { _ = before.Config.Shutdown(l.api.ctx) }() // what it has begun may end
 	}
-	return nil
+	return "", nil
 }
 
 func (a elbAPI) modifyListener(r *request) answer {
@@ -387,8 +401,8 @@ func (a elbAPI) modifyListener(r *request) answer {
 	l := a.listeners[r.form.Get("ListenerArn")]
 	a.mu.Unlock()
 	if l != nil {
-		if err := l.listen(r.form); err != nil {
-			return r.fail(http.StatusBadRequest, "DuplicateListener", err.Error())
+		if code, err := l.listen(r.form); err != nil {
+			return r.fail(http.StatusBadRequest, code, err.Error())
 		}
 	}
 	got := a.server.forward(r)

@@ -11,7 +11,6 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -80,10 +79,16 @@ func (a imageAPI) copyImage(r *request) answer {
 		return got
 	}
 	id := string(m[1])
-	if err := os.CopyFS(filepath.Join(a.dir, "images", id), os.DirFS(filepath.Join(a.dir, "images", r.form.Get("SourceImageId")))); err != nil {
+	if err := copyFiles(filepath.Join(a.dir, "images", id), filepath.Join(a.dir, "images", r.form.Get("SourceImageId"))); err != nil {
 		a.cloud.logf("copy the files of image %s: %v", id, err)
 	}
-	a.changeImage(id, func(i *image) { i.available = time.Now().Add(a.cloud.paced().Image) })
+	failed := ""
+	if key := r.form.Get("KmsKeyId"); key != "" {
+		if state, _ := (naming{r, a.account}).state(key); state != "Enabled" {
+			failed = "Given key ID is not accessible"
+		}
+	}
+	a.changeImage(id, func(i *image) { i.available, i.failed = time.Now().Add(a.cloud.paced().Image), failed })
 	tags["image"].Set("ResourceId.1", id)
 	a.query(r, "ec2", "CreateTags", tags["image"])
 	described := a.query(r, "ec2", "DescribeImages", url.Values{"ImageId.1": {id}})

@@ -83,7 +83,7 @@ func (c *Cloud) paced() Pace {
 // install copies the files of the image, if it has any, and adds the shims.
 func (i *instance) install(image string) error {
 	if _, err := os.Stat(image); err == nil {
-		if err := os.CopyFS(i.root, os.DirFS(image)); err != nil {
+		if err := copyFiles(i.root, image); err != nil {
 			return err
 		}
 	}
@@ -103,6 +103,9 @@ func (i *instance) install(image string) error {
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(bin, "cloud-init"), []byte(cloudInit), 0o755); err != nil {
+		return err
+	}
+	if err := i.addUsers(); err != nil {
 		return err
 	}
 	i.account.cloud.mu.Lock()

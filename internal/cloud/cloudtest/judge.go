@@ -4,6 +4,7 @@
 package cloudtest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -126,7 +127,7 @@ func (a *account) roles() *roles {
 	}
 	a.stack = &roles{stack: iamtest.Deploy(template, given), by: map[string]iamtest.Principal{}}
 	for _, name := range a.stack.stack.Roles() {
-		a.stack.by[name] = a.stack.stack.Role(name)
+		a.stack.by[name] = a.bounded(a.stack.stack, name)
 	}
 	return a.stack
 }
@@ -181,7 +182,7 @@ func (a *account) judge(r *request) (actions []string, refused *answer) {
 	}
 	if r.tried {
 		if r.service == "ec2" && r.action == "RunInstances" {
-			if err := a.unusable(r); err != nil {
+			if _, err := a.unusable(r); err != nil {
 				got := r.deny(err.Error())
 				return actions, &got
 			}
@@ -262,7 +263,7 @@ func (a *account) bootstrapped(r *request, stack, template string) {
 		name, id := string(m[1]), string(m[2])
 		switch {
 		case strings.HasSuffix(name, "Role"):
-			given[name+".Arn"] = fmt.Sprintf("arn:aws:iam::%s:role/%s", a.cloud.ID, id)
+			given[name+".Arn"] = fmt.Sprintf("arn:aws:iam::%s:role%s%s", a.cloud.ID, cmp.Or(given["RolePath"], "/"), id)
 		case !strings.HasSuffix(name, "Policy") && id != "":
 			given[name] = id
 		}

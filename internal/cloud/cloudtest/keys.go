@@ -4,10 +4,12 @@
 package cloudtest
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -17,9 +19,61 @@ import (
 // Keys of KMS have an owner, a policy and grants. What uses one for a volume is judged by
 // them as who launches: a caller, or Auto Scaling as its service-linked role.
 
-// scalingRole is the role that Auto Scaling has in an account, as it launches and ends.
+// scalingRole is the role that Auto Scaling has in an account, as it launches and ends, and
+// spotRole that of EC2 Spot, which launches spot instances for whoever asks for them.
 func (a *account) scalingRole() iamtest.Principal {
-	return iamtest.Principal{ARN: fmt.Sprintf("arn:aws:iam::%s:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling", a.cloud.ID), Account: a.cloud.ID}
+	return a.serviceRole("autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling")
+}
+
+func (a *account) spotRole() iamtest.Principal {
+	return a.serviceRole("spot.amazonaws.com/AWSServiceRoleForEC2Spot")
+}
+
+func (a *account) serviceRole(name string) iamtest.Principal {
+	return iamtest.Principal{ARN: fmt.Sprintf("arn:aws:iam::%s:role/aws-service-role/%s", a.cloud.ID, name), Account: a.cloud.ID}
+}
+
+// Reasons by which EC2 ends an instance whose volumes' key it can't use.
+const (
+	launchError = "Client.InternalError"
+	keyState    = "Client.InvalidKMSKey.InvalidState"
+)
+
+// reasonText is what EC2 says beside them.
+var reasonText = map[string]string{
+	launchError: launchError + ": Client error on launch",
+	keyState:    keyState + ": The KMS key provided is in an incorrect state",
+}
+
+// changesState are the operations that change whether a key can be used.
+var changesState = regexp.MustCompile(`^(EnableKey|DisableKey|ScheduleKeyDeletion|CancelKeyDeletion)$`)
+
+// needsEnabled are the operations that need an enabled key.
+var needsEnabled = regexp.MustCompile(`^(CreateGrant|Encrypt|Decrypt|ReEncrypt|GenerateDataKey.*|GetPublicKey|Sign|Verify)$`)
+
+// state returns the state of a key, of whichever account it is, and its ARN.
+func (n naming) state(id string) (state, arn string) {
+	of := n
+	of.a = n.a.keyAccount(id)
+	var out struct {
+		KeyMetadata struct{ KeyState, Arn string }
+	}
+	of.ask("DescribeKey", map[string]string{"KeyId": id}, &out)
+	return out.KeyMetadata.KeyState, out.KeyMetadata.Arn
+}
+
+// inState refuses an operation on a key that is not enabled, as KMS does.
+func (a *account) inState(r *request, id string) (answer, bool) {
+	if !needsEnabled.MatchString(r.action) {
+		return answer{}, false
+	}
+	switch state, arn := (naming{r, a}).state(id); state {
+	case "Disabled":
+		return r.fail(http.StatusBadRequest, "DisabledException", arn+" is disabled."), true
+	case "PendingDeletion":
+		return r.fail(http.StatusBadRequest, "KMSInvalidStateException", arn+" is pending deletion."), true
+	}
+	return answer{}, false
 }
 
 // keyAccount returns the account that a key is of.
@@ -83,8 +137,25 @@ func (n naming) granted(key string) (p iamtest.Policy) {
 
 // grant lets somebody do something with a key.
 type grant struct {
+	Name, GrantId    string //nolint:revive // as AWS has it
 	GranteePrincipal string
 	Operations       []string
+}
+
+// granting is a request to make a grant, or another one that names a key.
+type granting struct {
+	KeyId string //nolint:revive // as AWS has it
+	grant
+}
+
+// again returns the grant of the same name and content that a key has: KMS makes no second.
+func (n naming) again(in granting) (answer, bool) {
+	for _, g := range n.grants(in.KeyId) {
+		if in.Name != "" && g.Name == in.Name && g.GranteePrincipal == in.GranteePrincipal && slices.Equal(slices.Sorted(slices.Values(g.Operations)), slices.Sorted(slices.Values(in.Operations))) {
+			return reply(http.StatusOK, map[string]any{"GrantId": g.GrantId, "GrantToken": g.GrantId}), true
+		}
+	}
+	return answer{}, false
 }
 
 // grants returns the grants of a key.
@@ -97,19 +168,28 @@ func (n naming) grants(key string) []grant {
 // onKeys answers requests to KMS: those that name a key of another account get there. Who
 // may make a grant by a grant only can't give away more than it has.
 func (a *account) onKeys(r *request) answer {
-	var in struct {
-		KeyId      string //nolint:revive // as AWS has it
-		Operations []string
-	}
+	var in granting
 	if err := json.Unmarshal(r.body, &in); err != nil {
 		return r.fail(http.StatusBadRequest, "SerializationException", err.Error())
 	}
+	if refused, ok := a.inState(r, in.KeyId); ok {
+		return refused
+	}
+	if id := in.KeyId[strings.LastIndex(in.KeyId, "/")+1:]; changesState.MatchString(r.action) { // moto knows them by their IDs only
+		r.body = bytes.ReplaceAll(r.body, []byte(in.KeyId), []byte(id))
+		return a.server.forward(r)
+	}
 	of := a.keyAccount(in.KeyId)
+	there := *r
+	there.account = of
+	if r.action == "CreateGrant" {
+		if made, ok := (naming{&there, of}).again(in); ok {
+			return made
+		}
+	}
 	if of == a {
 		return a.server.forward(r)
 	}
-	there := *r
-	there.account = of
 	of.mu.Lock()
 	_, named := of.keyPolicies[in.KeyId]
 	of.mu.Unlock()
@@ -143,57 +223,78 @@ func (n naming) keyed(key string) (calls []iamtest.Request) {
 }
 
 // launchKeys returns the keys that a launch uses, of which a form says all: those of the
-// image's snapshots, whoever owns it, and that of the new volume. This is the one that is
-// asked for; else that of the snapshot, where the account owns it; else the account's
-// default.
+// image's snapshots, whoever owns it, and that of the new volume.
 func (n naming) launchKeys(form url.Values) (keys []string) {
-	id, own := form.Get("ImageId"), false
-	for _, a := range append([]*account{n.a}, n.a.server.others(n.a)...) {
-		a.mu.Lock()
-		_, theirs := a.images[id]
-		a.mu.Unlock()
-		if !theirs {
-			continue
-		}
-		found := a.query(n.request, "ec2", "DescribeImages", url.Values{"ImageId.1": {id}})
-		for _, m := range snapshotIDs.FindAllSubmatch(found.body, -1) {
-			a.mu.Lock()
-			key := a.keys[string(m[1])]
-			a.mu.Unlock()
-			keys, own = append(keys, key), own || a == n.a && key != ""
-		}
+	for _, of := range append([]*account{n.a}, n.a.server.others(n.a)...) {
+		keys = append(keys, n.imageKeys(of, form.Get("ImageId"))...)
 	}
-	key := form.Get("BlockDeviceMapping.1.Ebs.KmsKeyId")
-	if key == "" && !own {
-		n.a.mu.Lock()
-		key = n.a.defaultKey
-		n.a.mu.Unlock()
-	}
-	keys = append(keys, key)
+	keys = append(keys, n.volumeKey(form))
 	slices.Sort(keys)
 	return slices.DeleteFunc(slices.Compact(keys), func(k string) bool { return k == "" })
 }
 
-// unusable returns why a launch can't use a key; nil when it can. EC2 accepts the launch
-// all the same, and the instance ends at once.
-func (a *account) unusable(r *request) error {
-	who, known := a.who(r)
-	if !known || r.role == Owner {
+// imageKeys returns the keys of the snapshots of an image, where an account owns it.
+func (n naming) imageKeys(of *account, image string) (keys []string) {
+	of.mu.Lock()
+	_, theirs := of.images[image]
+	of.mu.Unlock()
+	if !theirs {
 		return nil
 	}
-	return naming{r, a}.usable(who, r.form)
+	found := of.query(n.request, "ec2", "DescribeImages", url.Values{"ImageId.1": {image}})
+	for _, m := range snapshotIDs.FindAllSubmatch(found.body, -1) {
+		of.mu.Lock()
+		if key := of.keys[string(m[1])]; key != "" {
+			keys = append(keys, key)
+		}
+		of.mu.Unlock()
+	}
+	return keys
 }
 
-// usable returns why who launches can't use a key that the launch needs.
-func (n naming) usable(who iamtest.Principal, form url.Values) error {
+// volumeKey returns the key of the new volume of a launch: the one that is asked for; else that
+// of the snapshot, where the account owns it; else the account's default.
+func (n naming) volumeKey(form url.Values) string {
+	if key := form.Get("BlockDeviceMapping.1.Ebs.KmsKeyId"); key != "" {
+		return key
+	}
+	if keys := n.imageKeys(n.a, form.Get("ImageId")); len(keys) > 0 {
+		return keys[0]
+	}
+	n.a.mu.Lock()
+	defer n.a.mu.Unlock()
+	return n.a.defaultKey
+}
+
+// unusable returns the reason by which a launch ends at once, as it can't use a key; empty when
+// it can. EC2 accepts the launch all the same.
+func (a *account) unusable(r *request) (code string, why error) {
+	var all []iamtest.Principal
+	if who, known := a.who(r); known && r.role != Owner {
+		all = append(all, who)
+	}
+	return naming{r, a}.usable(r.form, all...)
+}
+
+// usable returns why those who launch can't use a key that the launch needs. A spot instance
+// is launched by EC2 Spot, too.
+func (n naming) usable(form url.Values, all ...iamtest.Principal) (code string, why error) {
+	if form.Get("InstanceMarketOptions.MarketType") == "spot" {
+		all = append(all, n.a.spotRole())
+	}
 	for _, key := range n.launchKeys(form) {
+		if state, arn := n.state(key); state != "Enabled" {
+			return keyState, fmt.Errorf("key %s is in state %s", arn, state)
+		}
 		for _, call := range n.keyed(key) {
-			if err := who.May(call); err != nil {
-				return err
+			for _, who := range all {
+				if err := who.May(call); err != nil {
+					return launchError, err
+				}
 			}
 		}
 	}
-	return nil
+	return "", nil
 }
 
 // launchData returns what a launch template says as a launch does.
@@ -210,14 +311,14 @@ func (t template) launchData() url.Values {
 // scaled ends an instance that Auto Scaling has launched and whose keys it can't use. The
 // group's activities say so.
 func (a *account) scaled(r *request, from template, id string) {
-	why := naming{r, a}.usable(a.scalingRole(), from.launchData())
-	if why == nil {
+	code, why := naming{r, a}.usable(from.launchData(), a.scalingRole())
+	if code == "" {
 		return
 	}
 	a.cloud.logf("instance %s can't use its key: %v", id, why)
-	const ended = "Client.InternalError: Client error on launch"
+	ended := reasonText[code]
 	a.query(r, "ec2", "TerminateInstances", url.Values{"InstanceId.1": {id}})
-	a.instance(id).fail("Client.InternalError", ended)
+	a.instance(id).fail(code, ended)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.activities = append([]Activity{{ID: "launch-" + id, Status: "Failed", Message: "Launching a new EC2 instance: " + id + ". Status Reason: Instance became unhealthy while waiting for instance to be in InService state. Termination Reason: " + ended}}, a.activities...)

@@ -62,6 +62,13 @@ func start() (_ *server, err error) {
 	if s.dir, err = os.MkdirTemp("", "penstock-cloudtest"); err != nil {
 		return nil, err
 	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(open(s.dir), open(filepath.Dir(self))); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	defer func() {

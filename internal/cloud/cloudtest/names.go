@@ -232,7 +232,11 @@ func (n naming) s3() ([]iamtest.Request, error) {
 	case n.Method == http.MethodPut && query.Has("acl"):
 		return on("s3:PutObjectAcl", arn+"/"+key, nil), nil
 	case n.Method == http.MethodPut || n.Method == http.MethodPost:
-		calls := on("s3:PutObject", arn+"/"+key, nil)
+		context := map[string][]string{}
+		if condition := n.Header.Get("If-None-Match"); condition != "" {
+			context["s3:if-none-match"] = []string{condition}
+		}
+		calls := on("s3:PutObject", arn+"/"+key, context)
 		if from := n.Header.Get("x-amz-copy-source"); from != "" {
 			calls = append(calls, on("s3:GetObject", "arn:aws:s3:::"+strings.TrimPrefix(from, "/"), nil)...)
 		}

@@ -188,6 +188,7 @@ func (s *server) answer(r *request) answer {
 		"cloudformation/DescribeStackEvents":                a.describeStackEvents,
 		"cloudformation/DeleteStack":                        a.deleteStack,
 		"sts/AssumeRole":                                    a.assumeRole,
+		"iam/CreatePolicy":                                  a.createPolicy,
 		"iam/SimulatePrincipalPolicy":                       a.simulatePolicy,
 		"servicequotas/GetServiceQuota":                     a.serviceQuota,
 		"sts/GetCallerIdentity":                             a.callerIdentity,

@@ -17,6 +17,7 @@ import (
 
 // schedule is a schedule of EventBridge that happens once.
 type schedule struct {
+	GroupName             string
 	ScheduleExpression    string
 	ClientToken           string
 	ActionAfterCompletion string
@@ -56,6 +57,9 @@ func (a *account) keepSchedule(r *request) answer {
 			return r.fail(http.StatusBadRequest, "ValidationException", "The schedule expression "+s.ScheduleExpression+" is in the past")
 		}
 	}
+	if missing := a.missingGroup(r, s.GroupName); missing != nil {
+		return *missing
+	}
 	token := r.Method + " " + name + " " + s.ClientToken
 	digest := fmt.Sprintf("%x", sha256.Sum256(r.body))
 	a.mu.Lock()
@@ -77,6 +81,26 @@ func (a *account) keepSchedule(r *request) answer {
 		delete(a.schedules, name)
 	}
 	return got
+}
+
+// missingGroup refuses a schedule in a group that does not exist. That of the stack does:
+// moto's CloudFormation makes none.
+func (a *account) missingGroup(r *request, name string) *answer {
+	if name == "" || name == "default" {
+		return nil
+	}
+	if name != a.roles().stack.Outputs["LauncherScheduleGroup"] {
+		got := r.fail(http.StatusNotFound, "ResourceNotFoundException", "Schedule group "+name+" does not exist.")
+		return &got
+	}
+	a.scheduling.Do(func() {
+		own := &request{Request: r.Clone(r.Context()), body: []byte("{}"), service: r.service, region: r.region, action: http.MethodPost, account: a}
+		own.URL, own.Method = &url.URL{Path: "/schedule-groups/" + name}, http.MethodPost
+		if got := a.server.forward(own); got.status != http.StatusOK {
+			a.fault("moto makes no schedule group: %s", got.body)
+		}
+	})
+	return nil
 }
 
 // RunSchedules carries out the schedules that are due at a time, as AWS would: each
@@ -109,7 +133,11 @@ func (c *Cloud) RunSchedules(now time.Time) (names []string) {
 		if s.ActionAfterCompletion != "DELETE" {
 			continue
 		}
-		hr, err := http.NewRequest(http.MethodDelete, c.URL+"/schedules/"+name, nil)
+		at := c.URL + "/schedules/" + name
+		if s.GroupName != "" {
+			at += "?groupName=" + s.GroupName
+		}
+		hr, err := http.NewRequest(http.MethodDelete, at, nil)
 		if err != nil {
 			c.t.Error(err)
 			continue

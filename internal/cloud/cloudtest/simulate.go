@@ -32,8 +32,15 @@ func (a *account) simulatePolicy(r *request) answer {
 	var b strings.Builder
 	for _, action := range numbered(r.form, "ActionNames.member") {
 		for _, arn := range resources {
-			fmt.Fprintf(&b, "<member><EvalActionName>%s</EvalActionName><EvalResourceName>%s</EvalResourceName><EvalDecision>%s</EvalDecision></member>",
-				action, escape(arn), role.Simulate(action, arn, context))
+			decision, bounded, organized := role.Simulate(action, arn, context)
+			fmt.Fprintf(&b, "<member><EvalActionName>%s</EvalActionName><EvalResourceName>%s</EvalResourceName><EvalDecision>%s</EvalDecision>", action, escape(arn), decision)
+			if role.Boundary != nil {
+				fmt.Fprintf(&b, "<PermissionsBoundaryDecisionDetail><AllowedByPermissionsBoundary>%t</AllowedByPermissionsBoundary></PermissionsBoundaryDecisionDetail>", bounded)
+			}
+			if role.Organization != nil {
+				fmt.Fprintf(&b, "<OrganizationsDecisionDetail><AllowedByOrganizations>%t</AllowedByOrganizations></OrganizationsDecisionDetail>", organized)
+			}
+			b.WriteString("</member>")
 		}
 	}
 	return xml(http.StatusOK, `<SimulatePrincipalPolicyResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><SimulatePrincipalPolicyResult><IsTruncated>false</IsTruncated><EvaluationResults>`+

@@ -16,6 +16,7 @@ import (
 )
 
 var (
+	functionURL    = regexp.MustCompile(`!GetAtt (\w+)\.FunctionUrl`)
 	stackID        = regexp.MustCompile(`<StackId>([^<]+)</StackId>`)
 	parameterValue = regexp.MustCompile(`(<ParameterValue>)([^<]*)(</ParameterValue>)`)
 	pythonList     = strings.NewReplacer("['", "", "', '", ",", "']", "", "[&#39;", "", "&#39;, &#39;", ",", "&#39;]", "")
@@ -71,9 +72,10 @@ func giveDefaults(form url.Values, template string) {
 
 func parameterName(n int) string { return "Parameters.member." + strconv.Itoa(n) + ".ParameterKey" }
 
-// known returns a template with the policies of deletion that moto knows.
+// known returns a template with the policies of deletion that moto knows, and with addresses
+// for functions that have a URL, which moto can't make.
 func known(template string) string {
-	return strings.ReplaceAll(template, "RetainExceptOnCreate", "Retain")
+	return functionURL.ReplaceAllString(strings.ReplaceAll(template, "RetainExceptOnCreate", "Retain"), `"https://$1.lambda-url.`+Region+`.on.aws/"`)
 }
 
 // object reads an object at the address that AWS has for it.
@@ -120,6 +122,7 @@ func (a *account) executeChangeSet(r *request) answer {
 		return updated
 	}
 	a.bootstrapped(r, string(id[1]), template)
+	a.bind(r)
 	for _, err := range a.roles().stack.Beyond(0) {
 		a.fault("IAM refuses what the stack makes: %v", err)
 	}

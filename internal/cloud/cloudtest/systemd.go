@@ -9,10 +9,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 )
@@ -161,11 +163,15 @@ func (i *instance) later(name string, after time.Duration, do func()) {
 
 // unit is what of a unit's file the test cloud knows.
 type unit struct {
-	start, stop string // ExecStart, ExecStop
-	always      bool   // it is started again when it ends
-	once        bool   // it has started when it has ended
-	after       string // OnActiveSec of a timer
-	condition   bool   // its conditions hold
+	start, stop string   // ExecStart, ExecStop
+	before      []string // ExecStartPre, one after another
+	user        string   // empty: root, without the variables that a user has
+	files       []string // EnvironmentFile
+	caps        string   // AmbientCapabilities
+	always      bool     // it is started again when it ends
+	once        bool     // it has started when it has ended
+	after       string   // OnActiveSec of a timer
+	condition   bool     // its conditions hold
 }
 
 func (i *instance) unit(name string) unit {
@@ -175,15 +181,29 @@ func (i *instance) unit(name string) unit {
 		file += ".service"
 	}
 	for _, dir := range []string{"etc", "run"} {
-		text, err := os.ReadFile(filepath.Join(i.root, dir, "systemd/system", file))
+		file := filepath.Join(i.root, dir, "systemd/system", file)
+		text, err := os.ReadFile(file)
 		if err != nil {
 			continue
+		}
+		more, _ := filepath.Glob(file + ".d/*.conf")
+		for _, name := range more {
+			part, _ := os.ReadFile(name)
+			text = append(text, part...)
 		}
 		for l := range strings.Lines(strings.ReplaceAll(string(text), "${PENSTOCK_SYSROOT}", i.root)) {
 			key, value, _ := strings.Cut(strings.TrimSpace(l), "=")
 			switch key {
 			case "ExecStart":
 				u.start = value
+			case "ExecStartPre":
+				u.before = append(u.before, value)
+			case "User":
+				u.user = value
+			case "EnvironmentFile":
+				u.files = append(u.files, value)
+			case "AmbientCapabilities":
+				u.caps = value
 			case "ExecStop":
 				u.stop = value
 			case "Type":
@@ -241,7 +261,7 @@ func (i *instance) start(name string) {
 // keep runs a service until it is stopped, or has ended and is not to start again.
 func (i *instance) keep(ctx context.Context, name string, u unit) {
 	for ctx.Err() == nil {
-		i.serve(ctx, name, u.start)
+		i.serve(ctx, name, u)
 		if !u.always {
 			break
 		}
@@ -257,17 +277,80 @@ func (i *instance) keep(ctx context.Context, name string, u unit) {
 	}
 }
 
-func (i *instance) serve(ctx context.Context, unit, line string) {
-	log, err := os.OpenFile(filepath.Join(i.root, ".bin", unit+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+// serve runs a service to its end, and what comes before it. What keeps it from running is in
+// its log, as systemd has it in its own.
+func (i *instance) serve(ctx context.Context, name string, u unit) {
+	log, err := os.OpenFile(filepath.Join(i.root, ".bin", name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return
 	}
 	defer log.Close()
-	p, err := process.Start(ctx, process.Spec{Args: strings.Fields(line), Dir: i.root, Env: i.environ(), Stdout: log, Stderr: log, Grace: time.Second})
-	if err == nil {
-		_, _ = p.Wait()
+	env := i.environ()
+	for _, file := range u.files {
+		text, err := os.ReadFile(filepath.Join(i.root, file))
+		if err != nil {
+			fmt.Fprintf(log, "%s.service: Failed to load environment files: %v\n", name, err)
+			return
+		}
+		env = append(env, environmentFile(string(text))...)
+	}
+	as, ok := user{}, true
+	if u.user != "" {
+		as, ok = i.user(u.user)
+	}
+	for _, line := range append(u.before, u.start) {
+		line, privileged := strings.CutPrefix(line, "+")
+		spec := process.Spec{Args: strings.Fields(line), Dir: i.root, Env: env, Stdout: log, Stderr: log, Grace: time.Second}
+		if !privileged && !ok {
+			fmt.Fprintf(log, "%s.service: Failed to determine user credentials: No such process\n%[1]s.service: Main process exited, code=exited, status=217/USER\n", name)
+			return
+		}
+		if !privileged && u.user != "" {
+			spec = as.become(spec, u.caps)
+		}
+		p, err := process.Start(ctx, spec)
+		if err != nil {
+			return
+		}
+		if exit, _ := p.Wait(); exit.Code != 0 {
+			return
+		}
 	}
 }
+
+// environmentFile returns the variables of a file as systemd reads it: a line that assigns
+// nothing means nothing, in quotes a value may have several lines, in double quotes a backslash
+// takes the meaning from four characters, and a value with a control character is left out.
+func environmentFile(text string) (env []string) {
+	for text != "" {
+		var key, value string
+		line, rest, _ := strings.Cut(text, "\n")
+		name, after, assigns := strings.Cut(line, "=")
+		switch {
+		case !assigns || strings.HasPrefix(line, "#"):
+			text = rest
+			continue
+		case strings.HasPrefix(after, `"`):
+			key, text = name, text[len(name)+2:]
+			for text != "" && text[0] != '"' {
+				if text[0] == '\\' && len(text) > 1 && strings.IndexByte("\"\\`$", text[1]) >= 0 {
+					text = text[1:]
+				}
+				value, text = value+text[:1], text[1:]
+			}
+			_, text, _ = strings.Cut(text, "\n")
+		default:
+			key, value, text = name, after, rest
+		}
+		control := func(c rune) bool { return unicode.IsControl(c) && c != '\t' && c != '\n' }
+		if variableName.MatchString(key) && !strings.ContainsFunc(value, control) {
+			env = append(env, key+"="+value)
+		}
+	}
+	return env
+}
+
+var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 func (i *instance) stop(unit string) {
 	i.mu.Lock()

@@ -44,14 +44,15 @@ func Asking(tags map[string]string) map[string][]string {
 // Principal is who makes calls: a role, a service of AWS, or who has a token of an identity
 // provider.
 type Principal struct {
-	ARN       string            // of the role; "" for the others
-	Service   string            // as in "scheduler.amazonaws.com"; "" for the others
-	Federated string            // ARN of the provider; "" for the others
-	Account   string            // 12 digits; "" for a token
-	Tags      map[string]string // of its session
-	Policies  Policy            // of its identity
-	Boundary  Policy            // of its permissions; nil for none
-	Trust     Policy            // who may become it
+	ARN          string            // of the role; "" for the others
+	Service      string            // as in "scheduler.amazonaws.com"; "" for the others
+	Federated    string            // ARN of the provider; "" for the others
+	Account      string            // 12 digits; "" for a token
+	Tags         map[string]string // of its session
+	Policies     Policy            // of its identity
+	Boundary     Policy            // of its permissions; nil for none
+	Organization Policy            // that bounds its account; nil for none
+	Trust        Policy            // who may become it
 }
 
 // Refusal is the error of a call that IAM refuses.
@@ -59,7 +60,7 @@ type Refusal struct {
 	Who, Action, Resource string
 	Denied                bool   // a statement denies it; else none allows it
 	Statement             string // that denies it
-	Wanting               string // what does not allow it: "identity", "boundary", "resource"
+	Wanting               string // what does not allow it: "identity", "boundary", "organization's", "resource's own"
 }
 
 // Error implements error.
@@ -152,7 +153,7 @@ func (p Principal) mayOn(action string, r Resource, context map[string][]string)
 	t := target{action: action, arn: r.ARN, context: context}
 	who := cmp.Or(p.ARN, p.Service, p.Federated)
 	refusal := &Refusal{Who: who, Action: action, Resource: r.ARN}
-	for _, policy := range []Policy{p.Policies, p.Boundary} {
+	for _, policy := range []Policy{p.Policies, p.Boundary, p.Organization} {
 		if s := policy.find("Deny", t, nil); s != nil {
 			refusal.Denied, refusal.Statement = true, s.Sid
 			return refusal
@@ -176,7 +177,6 @@ func (p Principal) mayOn(action string, r Resource, context map[string][]string)
 		return false
 	})
 	identity := p.Policies.find("Allow", t, nil) != nil
-	bounded := p.Boundary == nil || p.Boundary.find("Allow", t, nil) != nil
 	foreign := p.owner(r) != p.Account
 	strict := foreign || r.Policy != nil && (strings.HasPrefix(action, "kms:") || strings.HasPrefix(action, "sts:"))
 	switch {
@@ -190,12 +190,19 @@ func (p Principal) mayOn(action string, r Resource, context map[string][]string)
 		refusal.Wanting = "resource's own"
 	case !identity:
 		refusal.Wanting = "identity"
-	case !bounded:
+	case !p.Boundary.bounds(t):
 		refusal.Wanting = "boundary"
+	case !p.Organization.bounds(t):
+		refusal.Wanting = "organization's"
 	default:
 		return nil
 	}
 	return refusal
+}
+
+// bounds reports whether a policy that bounds others lets a call pass; none does.
+func (p Policy) bounds(t target) bool {
+	return p == nil || p.find("Allow", t, nil) != nil && p.find("Deny", t, nil) == nil
 }
 
 // names says how the principals of a statement name one: "account", "self" or "all"; ""
@@ -241,18 +248,23 @@ func (p Principal) MayBecome(role Principal) error {
 }
 
 // Simulate returns what IAM's simulator says of an action on a resource with a context:
-// "allowed", "explicitDeny" or "implicitDeny". It does not ask what the action knows.
-func (p Principal) Simulate(action, arn string, context map[string][]string) string {
+// "allowed", "explicitDeny" or "implicitDeny", and whether the boundary and the organization
+// let it pass. It does not ask what the action knows.
+func (p Principal) Simulate(action, arn string, context map[string][]string) (decision string, bounded, organized bool) {
 	all := map[string][]string{"aws:principalarn": {p.ARN}, "aws:principalaccount": {p.Account}, "aws:securetransport": {"true"}}
 	for k, v := range context {
 		all[strings.ToLower(k)] = v
 	}
+	t := target{action: action, arn: arn, context: all}
+	bounded, organized = p.Boundary.bounds(t), p.Organization.bounds(t)
 	var refusal *Refusal
 	switch err := p.mayOn(action, Resource{ARN: arn, Account: p.Account}, all); {
 	case err == nil:
-		return "allowed"
+		decision = "allowed"
 	case errors.As(err, &refusal) && refusal.Denied:
-		return "explicitDeny"
+		decision = "explicitDeny"
+	default:
+		decision = "implicitDeny"
 	}
-	return "implicitDeny"
+	return decision, bounded, organized
 }

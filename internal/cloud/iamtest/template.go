@@ -4,6 +4,7 @@
 package iamtest
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -259,7 +260,8 @@ func (s *Stack) attribute(path string) any {
 	}
 	switch resource["Type"].(string) + "." + attribute {
 	case "AWS::IAM::Role.Arn":
-		return fmt.Sprintf("arn:%s:iam::%s:role/%s-%s", s.names["AWS::Partition"], s.names["AWS::AccountId"], s.names["AWS::StackName"], name)
+		path, _ := s.value(resource["Properties"].(map[string]any)["Path"]).(string)
+		return fmt.Sprintf("arn:%s:iam::%s:role%s%s-%s", s.names["AWS::Partition"], s.names["AWS::AccountId"], cmp.Or(path, "/"), s.names["AWS::StackName"], name)
 	case "AWS::S3::Bucket.Arn":
 		return fmt.Sprintf("arn:%s:s3:::%s", s.names["AWS::Partition"], s.reference(name))
 	case "AWS::KMS::Key.Arn":

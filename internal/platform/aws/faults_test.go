@@ -21,7 +21,9 @@ func (b *bed) deploy(r pipeline.FleetRequest) error {
 	if _, err := b.Prepare(b.Context(), r); err != nil {
 		return err
 	}
-	_, err := b.Shift(b.Context(), r.Environment, r.Fleet, pipeline.Traffic{Steps: []pipeline.ShiftStep{{Percent: 50, Pause: time.Millisecond}}})
+	_, err := b.Shift(b.Context(), r.Environment, r.Fleet, pipeline.Traffic{
+		Certificate: r.Certificate, Balancer: r.Balancer, Steps: []pipeline.ShiftStep{{Percent: 50, Pause: time.Millisecond}},
+	})
 	return err
 }
 

@@ -92,7 +92,7 @@ func TestMigrationOfGroup(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	r := b.persistent("f-1", b.app())
-	dir := t.TempDir()
+	dir := b.cloud.Dir()
 	r.Service.Migrate, r.Migrate = "echo migrated >> "+dir+"/log; until [ -e "+dir+"/go ]; do sleep 0.05; done", true
 	done := make(chan error, 1)
 	go func() {

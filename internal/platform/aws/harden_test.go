@@ -19,7 +19,7 @@ func TestHardenedBalancer(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	r := b.persistent("f-1", b.app())
-	r.Certificate, r.Balancer = b.certificate(), &pipeline.Balancer{LogBucket: "logs", LogPrefix: "shop", SSLPolicy: "ELBSecurityPolicy-TLS13-1-2-Res-2021-06"}
+	r.Certificate, r.Balancer = b.cloud.Certificate("shop.example.com"), &pipeline.Balancer{LogBucket: "logs", LogPrefix: "shop", SSLPolicy: "ELBSecurityPolicy-TLS13-1-2-Res-2021-06"}
 	b.must(b.deploy(r))
 	balancers, err := b.balancers.DescribeLoadBalancers(t.Context(), &elb.DescribeLoadBalancersInput{})
 	b.must(err)
@@ -45,6 +45,9 @@ func TestHardenedBalancer(t *testing.T) {
 	listeners, err := b.balancers.DescribeListeners(t.Context(), &elb.DescribeListenersInput{LoadBalancerArn: arn})
 	b.must(err)
 	for _, l := range listeners.Listeners {
+		if l.Protocol != "HTTPS" && aws.ToInt32(l.Port) > 10000 {
+			t.Errorf("the test listener speaks %s", l.Protocol)
+		}
 		if l.Protocol == "HTTPS" && aws.ToString(l.SslPolicy) != r.Balancer.SSLPolicy {
 			t.Errorf("the policy of HTTPS is %s", aws.ToString(l.SslPolicy))
 		}

@@ -45,9 +45,12 @@ func TestLogin(t *testing.T) {
 		t.Errorf("the step ended %d, %v\n%s", exit, err, b.log)
 	}
 	root := b.cloud.Root(b.cloud.Running()[0])
-	for _, file := range []string{"login", "srv/penstock/install", "srv/penstock/migrate", "srv/penstock/seed", "srv/penstock/start", "srv/penstock/step"} {
+	for file, home := range map[string]string{
+		"login": "root", "srv/penstock/install": "root", "srv/penstock/migrate": "penstock-service", "srv/penstock/seed": "penstock-service",
+		"srv/penstock/start": "penstock-service", "srv/penstock/step": "penstock-service",
+	} {
 		text, err := os.ReadFile(filepath.Join(root, file))
-		if got := strings.Fields(string(text)); err != nil || len(got) != 4 || filepath.Base(got[0]) != "root" || got[1] != got[2] || got[3] != "C.UTF-8" {
+		if got := strings.Fields(string(text)); err != nil || len(got) != 4 || filepath.Base(got[0]) != home || home != "root" && got[1] != home || got[1] != got[2] || got[3] != "C.UTF-8" {
 			t.Errorf("%s has %q, %v", file, text, err)
 		}
 	}

@@ -5,6 +5,7 @@ package aws
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"io"
 	"net/http"
 	"os"
@@ -16,7 +17,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 	elbtypes "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
-	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/scheduler"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
@@ -132,7 +132,7 @@ func TestShiftEndsAfterKill(t *testing.T) {
 		t.Errorf("resumed, the shift went through its steps again:\n%s", b.log)
 	}
 	// As it is between the tags and what comes after them: no schedule yet.
-	b.must(b.stack.Unschedule(t.Context(), "f-1", "kept"))
+	b.must(b.stack.Unschedule(t.Context(), "f-1", "kept", "production"))
 	for range 2 {
 		report, err := b.Shift(t.Context(), "e-1", "f-2", traffic)
 		b.must(err)
@@ -250,27 +250,19 @@ func TestPortChanges(t *testing.T) {
 	b.wantNothing()
 }
 
-// certificate makes a certificate that a load balancer can use.
-func (b *bed) certificate() string {
-	b.Helper()
-	out, err := iam.NewFromConfig(b.cloud.Own()).UploadServerCertificate(b.Context(), &iam.UploadServerCertificateInput{
-		ServerCertificateName: aws.String("shop"), CertificateBody: aws.String("a certificate"), PrivateKey: aws.String("a key"),
-	})
-	b.must(err)
-	return aws.ToString(out.ServerCertificateMetadata.Arn)
-}
-
 // With environment.certificate the endpoint speaks HTTPS: from the first deployment on,
-// or from that which brings it, until one that takes it away.
+// or from that which brings it, until one that takes it away. So does that of the next fleet,
+// before it serves, and both show the certificate.
 func TestCertificate(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	image := b.app()
-	certificate := b.certificate()
-	insecure := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} // the test cloud has one for all
+	certificate := b.cloud.Certificate("*.example.com", "shop.example.com")
+	client := b.trusting("shop.example.com")
+	b.wantError(b.Check(pipeline.EnvironmentSpec{Balancer: &pipeline.Balancer{Host: "shop.example.com"}}), pipeline.CodeInvalid, "environment.load_balancer.host")
 	answers := func(endpoint, fleet string) {
 		t.Helper()
-		resp, err := insecure.Get(endpoint + "/env/VERSION")
+		resp, err := client.Get(endpoint + "/env/VERSION")
 		b.must(err)
 		defer resp.Body.Close()
 		if got, err := io.ReadAll(resp.Body); err != nil || string(got) != fleet {
@@ -292,11 +284,21 @@ func TestCertificate(t *testing.T) {
 		report, err := b.Shift(t.Context(), "e-1", r.Fleet, pipeline.Traffic{Port: step.port, Certificate: step.certificate})
 		b.must(err)
 		scheme, end, _ := strings.Cut(step.want, "://")
-		if !strings.HasPrefix(fleet.Endpoint, "http://") || !strings.HasPrefix(report.Endpoint, scheme+"://") || !strings.HasSuffix(report.Endpoint, end) {
+		if secure := step.certificate != ""; strings.HasPrefix(fleet.Endpoint, "https://") != secure || (fleet.Host == "shop.example.com") != secure || !strings.HasPrefix(report.Endpoint, scheme+"://") || !strings.HasSuffix(report.Endpoint, end) {
 			t.Errorf("the endpoint is %s, that of the next fleet was %s, want %s", report.Endpoint, fleet.Endpoint, step.want)
 		}
 		answers(report.Endpoint, r.Fleet)
 	}
 	b.must(b.Destroy(t.Context(), "e-1"))
 	b.wantNothing()
+}
+
+// trusting returns a client of HTTPS that takes certificates of the test cloud for a name.
+func (b *bed) trusting(name string) *http.Client {
+	b.Helper()
+	roots, err := os.ReadFile(b.cloud.Roots())
+	b.must(err)
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(roots)
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, ServerName: name}}}
 }

@@ -4,12 +4,16 @@
 package aws
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/scheduler"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/stack"
 )
 
@@ -30,4 +34,42 @@ func TestScheduleMoves(t *testing.T) {
 			t.Errorf("schedule %d, of %v, is due at %v", n, at, ends)
 		}
 	}
+}
+
+// Launchers keep the schedules of self-service environments in a group of their own, of every
+// kind of environment, and can neither move nor remove those of stages.
+func TestLaunchersSchedules(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	image := b.app()
+	deployer := b.Platform
+	b.Platform = New(Options{Config: b.cloud.As(cloudtest.Launcher), Settings: b.stack.Settings, Pause: 20 * time.Millisecond, Current: b.leases.current})
+	for n, instances := range []int{1, 2} {
+		environment, fleet := fmt.Sprintf("e-%d", n+1), fmt.Sprintf("f-%d", n+1)
+		r := b.request(environment, fleet, image)
+		r.Instances, r.Labels.Stage, r.ExpiresAt = instances, "", time.Now().Add(time.Hour).Truncate(time.Second)
+		b.must(b.deploy(r))
+		b.must(b.Extend(t.Context(), environment, r.ExpiresAt.Add(time.Hour)))
+	}
+	out, err := b.scheduler.ListSchedules(t.Context(), &scheduler.ListSchedulesInput{})
+	b.must(err)
+	var there []string
+	for _, s := range out.Schedules {
+		there = append(there, aws.ToString(s.GroupName)+"/"+aws.ToString(s.Name))
+	}
+	slices.Sort(there)
+	own := b.stack.Settings.LauncherScheduleGroup
+	want := []string{own + "/penstock-e-2-balancer", own + "/penstock-f-1-instances", own + "/penstock-f-2-group"}
+	if own == "" || !slices.Equal(there, want) {
+		t.Errorf("these schedules are there: %v, want %v", there, want)
+	}
+	staged := stack.EndInstances("instances", "s", []string{"i-0123456789abcdef0"})
+	b.must(deployer.stack.Schedule(t.Context(), "f-9", time.Now().Add(time.Hour), staged))
+	b.wantError(b.stack.Schedule(t.Context(), "f-9", time.Now().Add(2*time.Hour), staged), pipeline.CodeNotAllowed, "scheduler:CreateSchedule")
+	b.wantError(b.stack.Unschedule(t.Context(), "f-9", "instances", "s"), pipeline.CodeNotAllowed, "scheduler:DeleteSchedule")
+	b.must(deployer.stack.Forget(t.Context(), "f-9", "instances"))
+	for _, environment := range []string{"e-1", "e-2"} {
+		b.must(b.Destroy(t.Context(), environment))
+	}
+	b.wantNothing()
 }

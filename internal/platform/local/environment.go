@@ -172,8 +172,14 @@ const ownMachine = "whose instances are processes of this machine"
 // CheckLaunch implements pipeline.Platform: every instance is of this machine.
 func (p *Platform) CheckLaunch(context.Context, string, string, *pipeline.Volume) error { return nil }
 
-// CheckService implements pipeline.Platform.
-func (p *Platform) CheckService(pipeline.Service) error { return nil }
+// CheckService implements pipeline.Platform. What runs here runs as who runs Terraform.
+func (p *Platform) CheckService(s pipeline.Service) error {
+	if s.User == "" {
+		return nil
+	}
+	return pipeline.Errorf(pipeline.CodeInvalid, "check service", "service.user has no meaning on the local platform, where the service runs as the user that runs Terraform").
+		WithAdvice(pipeline.Unset("service.user"), pipeline.Set("aws", "{ … }", "the provider"))
+}
 
 // Shift sends the traffic to a prepared fleet and returns when the one before has
 // answered its last request, at the latest after the drain time-out, and is gone.

@@ -51,6 +51,7 @@ func Settings(t testing.TB, c *cloudtest.Cloud) stack.Settings {
 	ctx, cfg := t.Context(), c.Own()
 	s := stack.Settings{Stack: "penstock", Bucket: "penstock-" + c.ID,
 		SchedulerRole: c.Stack().Outputs["SchedulerRole"], LauncherSchedulerRole: c.Stack().Outputs["LauncherSchedulerRole"],
+		LauncherScheduleGroup: c.Stack().Outputs["LauncherScheduleGroup"],
 	}
 	machines := ec2.NewFromConfig(cfg)
 	subnets, err := machines.DescribeSubnets(ctx, &ec2.DescribeSubnetsInput{})

@@ -39,7 +39,7 @@ type balancer struct {
 	arn, dns   string
 	live, test string // ARNs of the listeners
 	liveAt     front
-	testPort   int
+	testAt     front
 	redirect   string           // ARN of the listener that leads from HTTP to HTTPS; empty for none
 	weights    map[string]int32 // shares of the live listener's requests, by target group
 }
@@ -48,7 +48,7 @@ type balancer struct {
 type front struct {
 	port        int
 	certificate string // ARN, of HTTPS; empty for HTTP
-	policy      string // of HTTPS; empty: defaultPolicy
+	policy      string // of HTTPS
 }
 
 // testPort is where the test listener is, by the port of the live one.
@@ -80,8 +80,11 @@ func (b balancer) next(port int, certificate string, how *pipeline.Balancer) fro
 		usual = b.liveAt.port
 	}
 	at := front{port: cmp.Or(port, usual), certificate: certificate}
-	if how != nil {
-		at.policy = how.SSLPolicy
+	if certificate != "" {
+		at.policy = defaultPolicy
+		if how != nil {
+			at.policy = cmp.Or(how.SSLPolicy, defaultPolicy)
+		}
 	}
 	return at
 }
@@ -91,6 +94,7 @@ type balancers struct {
 	stack  *stack.Stack
 	client *elb.Client
 	ec2    *ec2.Client
+	lookup func(ctx context.Context, host string) ([]string, error) // addresses of a name
 }
 
 // find finds an environment's load balancer; nil for none.
@@ -119,15 +123,21 @@ func (b *balancers) find(ctx context.Context, environment string) (*balancer, er
 			continue
 		}
 		if lb.live == "" {
-			lb.live, lb.liveAt.port, lb.weights = aws.ToString(l.ListenerArn), int(aws.ToInt32(l.Port)), weights(l)
-			if l.Protocol == types.ProtocolEnumHttps && len(l.Certificates) > 0 {
-				lb.liveAt.certificate, lb.liveAt.policy = aws.ToString(l.Certificates[0].CertificateArn), aws.ToString(l.SslPolicy)
-			}
+			lb.live, lb.liveAt, lb.weights = aws.ToString(l.ListenerArn), frontOf(l), weights(l)
 		} else {
-			lb.test, lb.testPort = aws.ToString(l.ListenerArn), int(aws.ToInt32(l.Port))
+			lb.test, lb.testAt = aws.ToString(l.ListenerArn), frontOf(l)
 		}
 	}
 	return lb, nil
+}
+
+// frontOf returns how a listener is reached.
+func frontOf(l types.Listener) front {
+	at := front{port: int(aws.ToInt32(l.Port))}
+	if l.Protocol == types.ProtocolEnumHttps && len(l.Certificates) > 0 {
+		at.certificate, at.policy = aws.ToString(l.Certificates[0].CertificateArn), aws.ToString(l.SslPolicy)
+	}
+	return at
 }
 
 // weights returns the target groups that a listener sends requests to, with their shares.
@@ -221,14 +231,18 @@ func (b *balancers) checkZones(ctx context.Context, subnets []string) error {
 
 // listen makes the listeners that are not there. The live listener moves to its next port
 // together with the traffic. It has the lower port of the two, so the test listener makes
-// way first.
+// way first. That has the certificate that the live one gets with the traffic, or has not.
 func (b *balancers) listen(ctx context.Context, lb *balancer, next front, tags []types.Tag) (err error) {
-	if lb.test != "" && lb.testPort <= next.port {
-		if err := b.pointAt(ctx, lb.test, front{port: testPort(next.port)}, nil); err != nil {
+	test := next.tested(max(next.port, lb.liveAt.port))
+	if lb.test != "" && lb.testAt.port > next.port {
+		test.port = lb.testAt.port
+	}
+	if lb.test != "" && lb.testAt != test {
+		if err := b.pointAt(ctx, lb.test, test, nil); err != nil {
 			return err
 		}
-		lb.testPort = testPort(next.port)
 	}
+	lb.testAt = test
 	if lb.live == "" {
 		lb.liveAt = next
 		if lb.live, err = b.createListener(ctx, lb.arn, next, tags); err != nil {
@@ -236,8 +250,7 @@ func (b *balancers) listen(ctx context.Context, lb *balancer, next front, tags [
 		}
 	}
 	if lb.test == "" {
-		lb.testPort = testPort(max(next.port, lb.liveAt.port))
-		if lb.test, err = b.createListener(ctx, lb.arn, front{port: lb.testPort}, tags); err != nil {
+		if lb.test, err = b.createListener(ctx, lb.arn, lb.testAt, tags); err != nil {
 			return err
 		}
 	}
@@ -263,7 +276,7 @@ func (f front) protocol() (types.ProtocolEnum, []types.Certificate, *string) {
 	if f.certificate == "" {
 		return types.ProtocolEnumHttp, nil, nil
 	}
-	return types.ProtocolEnumHttps, []types.Certificate{{CertificateArn: aws.String(f.certificate)}}, aws.String(cmp.Or(f.policy, defaultPolicy))
+	return types.ProtocolEnumHttps, []types.Certificate{{CertificateArn: aws.String(f.certificate)}}, aws.String(f.policy)
 }
 
 // tags are those of a load balancer, its listeners and a target group.

@@ -10,9 +10,11 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/instance"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/stack"
 )
 
 const opPrepare = "prepare fleet"
@@ -26,6 +28,8 @@ func Check(e pipeline.EnvironmentSpec) error {
 			"environment.env_wo can't be used on AWS: instances that start later would not have the values")
 	case e.Balancer != nil && e.Balancer.RedirectHTTP && e.Certificate == "":
 		return invalid("Set environment.certificate, or remove it.", "environment.load_balancer.redirect_http needs a certificate: there is no HTTPS to redirect to")
+	case e.Balancer != nil && e.Balancer.Host != "" && e.Certificate == "":
+		return invalid("Set environment.certificate, or remove it.", "environment.load_balancer.host %q needs a certificate that covers it", e.Balancer.Host)
 	case e.Address != "":
 		return invalid("Remove it.", "environment.address %q has no meaning on AWS", e.Address)
 	case e.TrustedProxies != nil:
@@ -38,11 +42,25 @@ func Check(e pipeline.EnvironmentSpec) error {
 // idLength is the most bytes that the names have which Penstock adds to a service's variables.
 const idLength = 64
 
-// checkVariables refuses variables with which the user data of an instance is more than EC2
-// takes. What Penstock adds to them is counted at its longest.
+// validVariable is what systemd and a shell take as the name of a variable.
+var validVariable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+// checkVariables refuses variables that systemd would leave out, and those with which the user
+// data of an instance is more than EC2 takes. What Penstock adds to them is counted at its
+// longest.
 func checkVariables(env map[string]string) error {
 	if len(env) == 0 {
 		return nil
+	}
+	control := func(c rune) bool { return unicode.IsControl(c) && c != '\t' && c != '\n' }
+	for _, name := range stack.Sorted(env) {
+		if !validVariable.MatchString(name) {
+			return invalid("Use letters, digits and underscores, and no digit first.", "environment.env has the name %q, which is none of a variable", name)
+		}
+		if at := strings.IndexFunc(env[name], control); at >= 0 {
+			return invalid("Remove it, or encode the value, as with base64encode.",
+				"environment.env.%s has the control character %q, with which systemd gives a service no variable", name, env[name][at:at+1])
+		}
 	}
 	all := maps.Clone(env)
 	for _, own := range []string{"PENSTOCK_ENVIRONMENT", "PENSTOCK_PIPELINE", "PENSTOCK_STAGE", "PENSTOCK_BUILD"} {

@@ -14,6 +14,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"time"
 
@@ -68,6 +69,7 @@ type Fleets struct {
 	instances *instance.Instances
 	services  *services
 	templates *templates
+	keys      *keys
 	scaling   *scaling
 	balancers *balancers
 	alarms    *alarms
@@ -75,12 +77,13 @@ type Fleets struct {
 
 // New returns the fleets of an installation.
 func New(s *stack.Stack, instances *instance.Instances) *Fleets {
+	k := &keys{stack: s, instances: instances, kms: kms.NewFromConfig(s.Config)}
 	return &Fleets{
-		stack: s, instances: instances,
+		stack: s, instances: instances, keys: k,
 		services:  &services{stack: s, instances: instances},
-		templates: &templates{stack: s, instances: instances, ec2: ec2.NewFromConfig(s.Config), kms: kms.NewFromConfig(s.Config)},
+		templates: &templates{stack: s, instances: instances, ec2: ec2.NewFromConfig(s.Config), keys: k},
 		scaling:   &scaling{stack: s, client: autoscaling.NewFromConfig(s.Config)},
-		balancers: &balancers{stack: s, client: elb.NewFromConfig(s.Config), ec2: ec2.NewFromConfig(s.Config)},
+		balancers: &balancers{stack: s, client: elb.NewFromConfig(s.Config), ec2: ec2.NewFromConfig(s.Config), lookup: net.DefaultResolver.LookupHost},
 		alarms:    &alarms{stack: s, client: cloudwatch.NewFromConfig(s.Config)},
 	}
 }
@@ -120,7 +123,7 @@ func (f *Fleets) Destroy(ctx context.Context, environment string) error {
 }
 
 func (f *Fleets) single(environment string) *single {
-	return &single{stack: f.stack, instances: f.instances, services: f.services, environment: environment}
+	return &single{stack: f.stack, instances: f.instances, services: f.services, keys: f.keys, environment: environment}
 }
 
 func (f *Fleets) group(environment string, lb *balancer) *group {
@@ -154,8 +157,8 @@ func (f *Fleets) Starting(ctx context.Context) (map[string]pipeline.EnvironmentR
 	return reports, nil
 }
 
-// Exec runs a command in the root of the service on the fleet's first instance, or on
-// each, and returns its exit status.
+// Exec runs a command as the service's user, in the root of the service, on the fleet's
+// first instance, or on each, and returns its exit status.
 func (f *Fleets) Exec(ctx context.Context, environment, fleet string, c pipeline.Command, log io.Writer) (int, error) {
 	list, err := f.services.list(ctx, environment, stack.Filter("tag:"+TagFleet, fleet))
 	if err != nil {
@@ -167,9 +170,14 @@ func (f *Fleets) Exec(ctx context.Context, environment, fleet string, c pipeline
 	if len(list) == 0 {
 		return 0, noFleet("run command", environment, fleet)
 	}
-	script := instance.Preamble + variables() + instance.Exports(c.Env)
+	script := instance.Exports(c.Env)
 	if c.Dir != "" {
 		script += "cd " + instance.Quote(c.Dir) + "\n"
+	}
+	if script += c.Line; c.System {
+		script = instance.Preamble + script
+	} else {
+		script = asService(script)
 	}
 	if !c.Everywhere {
 		list = list[:1]
@@ -177,7 +185,7 @@ func (f *Fleets) Exec(ctx context.Context, environment, fleet string, c pipeline
 	what := "step " + cmp.Or(c.Name, "command")
 	for _, on := range list {
 		exit, _, err := f.instances.Execute(ctx, instance.ID(on), instance.Command{
-			What: what, Stage: stack.Tag(on.Tags, stack.TagStage), Script: script + c.Line, Timeout: c.Timeout, Secrets: c.Secrets, Mask: c.Mask, Log: log, Live: true,
+			What: what, Stage: stack.Tag(on.Tags, stack.TagStage), Script: script, Timeout: c.Timeout, Secrets: c.Secrets, Mask: c.Mask, Log: log, Live: true,
 		})
 		if err != nil || exit != 0 {
 			return exit, err

@@ -76,7 +76,7 @@ func TestGrantScaling(t *testing.T) {
 	root, err := b.Instances.RootVolume(t.Context(), b.Image(instance.ID(one)))
 	b.Must(err)
 	for range 2 {
-		b.Must(f.templates.grantScaling(t.Context(), root.Of))
+		b.Must(f.keys.grant(t.Context(), root.Of, scalingRole))
 	}
 	out, err := client.ListGrants(t.Context(), &kms.ListGrantsInput{KeyId: key.KeyMetadata.KeyId})
 	b.Must(err)

@@ -74,7 +74,9 @@ func (e *group) Prepare(ctx context.Context, r *pipeline.FleetRequest) (pipeline
 	if err := e.scaling.replaceUnhealthy(ctx, r.Fleet); err != nil {
 		return pipeline.Fleet{}, err
 	}
-	return pipeline.Fleet{ID: r.Fleet, Endpoint: lb.endpoint(front{port: lb.testPort})}, nil
+	f := pipeline.Fleet{ID: r.Fleet}
+	f.Endpoint, f.Host = e.balancers.candidate(ctx, lb, *r)
+	return f, nil
 }
 
 // plan returns what the group of a fleet is to be like. What of the group that serves can't
@@ -185,7 +187,7 @@ func (e *group) awaitTargets(ctx context.Context, r pipeline.FleetRequest, up ri
 		tail = e.services.printed(ctx, list[0])
 	}
 	return pipeline.Errorf(pipeline.CodeFailed, opPrepare, "%w%s", err, instance.LastLines(tail)).
-		WithHint("Let the service listen on $HOST:$PORT, or correct health_check or raise its start_timeout.")
+		WithHint("Let the service listen on $HOST:$PORT, or correct health_check or raise its start_timeout.%s", userHint(tail))
 }
 
 // Resize changes the size of the group that serves, and how it follows the load.
@@ -329,7 +331,7 @@ func (e *group) fleets(ctx context.Context) ([]string, error) {
 // template.
 func (e *group) remove(ctx context.Context, fleet string) error {
 	for _, kind := range []string{kindKept, kindGroup} {
-		if err := e.stack.Unschedule(ctx, fleet, kind); err != nil {
+		if err := e.stack.Forget(ctx, fleet, kind); err != nil {
 			return err
 		}
 	}
@@ -344,7 +346,7 @@ func (e *group) remove(ctx context.Context, fleet string) error {
 
 // Destroy removes everything of the environment that is behind a load balancer, with it.
 func (e *group) Destroy(ctx context.Context) error {
-	if err := e.stack.Unschedule(ctx, e.environment, kindBalancer); err != nil {
+	if err := e.stack.Forget(ctx, e.environment, kindBalancer); err != nil {
 		return err
 	}
 	op := "destroy environment " + e.environment

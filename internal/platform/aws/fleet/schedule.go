@@ -35,7 +35,7 @@ func endOfBalancer(stage, arn string) stack.Ending {
 // endAt makes or moves the schedule of an end; with a zero time it removes it.
 func endAt(ctx context.Context, s *stack.Stack, id string, at time.Time, e stack.Ending) error {
 	if at.IsZero() {
-		return s.Unschedule(ctx, id, e.Kind)
+		return s.Unschedule(ctx, id, e.Kind, e.Stage)
 	}
 	return s.Schedule(ctx, id, at, e)
 }

@@ -11,6 +11,7 @@ import (
 	"io"
 	"maps"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"time"
 
@@ -116,7 +117,7 @@ func (v *services) readyOnce(ctx context.Context, id string, r pipeline.FleetReq
 	own := func(what, line string) error {
 		stack.Logf(r.Log, "%s on instance %s", what, id)
 		return v.instances.Must(ctx, id, instance.Command{
-			What: what, Stage: r.Labels.Stage, Script: instance.Preamble + variables() + line, Timeout: time.Hour, Log: r.Log, Live: true,
+			What: what, Stage: r.Labels.Stage, Script: asService(line), Timeout: time.Hour, Log: r.Log, Live: true,
 		})
 	}
 	if r.Migrate && r.Service.Migrate != "" {
@@ -149,7 +150,7 @@ func (v *services) install(ctx context.Context, id string, r pipeline.FleetReque
 	}
 	defer v.instances.Remove(ctx, artifact)
 	stack.Logf(r.Log, "%s on instance %s", what, id)
-	script := installScript(artifact.Fetch("PENSTOCK_ARTIFACT", filepath.Base(r.Artifact)), cmp.Or(r.Service.Install, ":"), r.Service.Start)
+	script := installScript(artifact.Fetch("PENSTOCK_ARTIFACT", filepath.Base(r.Artifact)), r.Service)
 	return v.instances.Must(ctx, id, instance.Command{What: what, Stage: r.Labels.Stage, Script: script, Timeout: time.Hour, Log: r.Log, Live: true})
 }
 
@@ -175,9 +176,21 @@ func (v *services) awaitHealthy(ctx context.Context, of types.Instance, endpoint
 	if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
 		return cloud.Fault(ctx, opPrepare, err)
 	}
-	return pipeline.Errorf(pipeline.CodeFailed, opPrepare, "%w%s", err, instance.LastLines(v.printed(ctx, of))).
+	printed := v.printed(ctx, of)
+	return pipeline.Errorf(pipeline.CodeFailed, opPrepare, "%w%s", err, instance.LastLines(printed)).
 		WithHint("Let the service listen on $HOST:$PORT, correct health_check or raise its start_timeout, "+
-			"and let the place that Terraform runs at reach %s.", endpoint)
+			"and let the place that Terraform runs at reach %s.%s", endpoint, userHint(printed))
+}
+
+// refusals is how programs say that their user may not do something.
+var refusals = regexp.MustCompile(`(?i)permission denied|operation not permitted|\b(EACCES|EPERM)\b`)
+
+// userHint is the remedy where a service says that it may not do something.
+func userHint(printed string) string {
+	if !refusals.MatchString(printed) {
+		return ""
+	}
+	return " The service runs as service.user, which is not root by default: let service.install give $PENSTOCK_USER what it needs."
 }
 
 // printed returns what an instance's service printed last, or why it can't be read.

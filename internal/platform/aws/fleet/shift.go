@@ -73,7 +73,7 @@ func (s *shift) over(ctx context.Context) error {
 	if err := s.watch.look(ctx); err != nil {
 		return err
 	}
-	if err := s.stack.Unschedule(ctx, s.fleet, kindKept); err != nil { // what serves is never ended by one
+	if err := s.stack.Unschedule(ctx, s.fleet, kindKept, s.stage); err != nil { // what serves is never ended by one
 		return err
 	}
 	if n := len(s.before) + 1; n > maxTargets {
@@ -314,8 +314,8 @@ func (s *shift) retire(ctx context.Context) {
 			err = errors.Join(err, s.remove(ctx, f))
 		}
 	}
-	if test := testPort(s.at().port); s.lb.testPort != test {
-		err = errors.Join(err, s.balancers.pointAt(ctx, s.lb.test, front{port: test}, nil))
+	if test := s.at().tested(s.at().port); s.lb.testAt != test {
+		err = errors.Join(err, s.balancers.pointAt(ctx, s.lb.test, test, nil))
 	}
 	s.services.leave(s.Log, s.environment, err)
 }

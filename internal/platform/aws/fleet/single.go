@@ -20,6 +20,7 @@ type single struct {
 	stack       *stack.Stack
 	instances   *instance.Instances
 	services    *services
+	keys        *keys
 	environment string
 }
 
@@ -38,6 +39,15 @@ func deadline(expires time.Time) time.Time {
 // Prepare brings up an instance.
 func (e *single) Prepare(ctx context.Context, r *pipeline.FleetRequest) (_ pipeline.Fleet, err error) {
 	first := r.Artifact != "" || r.DataFrom != "" || r.Migrate || r.Seed // something has to run before the service
+	if r.Machine.Spot {
+		root, err := e.instances.RootVolume(ctx, r.Image)
+		if err != nil {
+			return pipeline.Fleet{}, err
+		}
+		if err := e.keys.grant(ctx, root.Of, spotRole); err != nil {
+			return pipeline.Fleet{}, err
+		}
+	}
 	launched, err := e.instances.Run(ctx, instance.Launch{
 		Token: r.Fleet, Image: r.Image, Type: r.InstanceType, UserData: instance.UserData(deadline(r.ExpiresAt), firstBoot(serviceEnv(*r), port(r.Service), first)),
 		Tags: e.stack.TagsOf(r.Labels, tagsOf(ctx, *r)), Access: access(e.stack.Settings, *r),
@@ -185,18 +195,18 @@ func (e *single) endAt(ctx context.Context, fleet, stage string, at time.Time, i
 // end ends instances, and the schedules of their ends, also of those that have ended
 // already. Those of groups are ended without: theirs are others.
 func (e *single) end(ctx context.Context, list []types.Instance) error {
-	fleets := map[string]bool{}
+	fleets := map[string]string{} // stages, by fleet
 	var left []string
 	for _, i := range list {
 		if instance.Ended(i) == nil {
 			left = append(left, instance.ID(i))
 		}
 		if stack.Tag(i.Tags, instance.TagGroup) == "" {
-			fleets[stack.Tag(i.Tags, TagFleet)] = true
+			fleets[stack.Tag(i.Tags, TagFleet)] = stack.Tag(i.Tags, stack.TagStage)
 		}
 	}
 	for _, fleet := range stack.Sorted(fleets) {
-		if err := e.stack.Unschedule(ctx, fleet, kindInstances); err != nil {
+		if err := e.stack.Unschedule(ctx, fleet, kindInstances, fleets[fleet]); err != nil {
 			return err
 		}
 	}

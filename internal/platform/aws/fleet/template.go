@@ -13,8 +13,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
-	"github.com/aws/aws-sdk-go-v2/service/kms"
-	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -27,7 +25,7 @@ type templates struct {
 	stack     *stack.Stack
 	instances *instance.Instances
 	ec2       *ec2.Client
-	kms       *kms.Client
+	keys      *keys
 }
 
 // create makes the fleet's launch template, and returns its ID.
@@ -36,8 +34,13 @@ func (l *templates) create(ctx context.Context, r pipeline.FleetRequest) (string
 	if err != nil {
 		return "", err
 	}
-	if err := l.grantScaling(ctx, root.Of); err != nil {
+	if err := l.keys.grant(ctx, root.Of, scalingRole); err != nil {
 		return "", err
+	}
+	if r.Machine.Spot {
+		if err := l.keys.grant(ctx, root.Of, spotRole); err != nil {
+			return "", err
+		}
 	}
 	tags := l.stack.TagsOf(r.Labels, tagsOf(ctx, r))
 	name := groupName(r.Fleet)
@@ -103,71 +106,6 @@ func market(m pipeline.Machine) *types.LaunchTemplateInstanceMarketOptionsReques
 		return nil
 	}
 	return &types.LaunchTemplateInstanceMarketOptionsRequest{MarketType: types.MarketTypeSpot}
-}
-
-// grantScaling lets Auto Scaling use the keys of volumes that are not those of AWS: its
-// service-linked role, unlike who asks for a group, may use no other.
-func (l *templates) grantScaling(ctx context.Context, image types.Image) error {
-	keys, err := l.keys(ctx, image)
-	if err != nil {
-		return err
-	}
-	for _, key := range keys {
-		op := "let Auto Scaling use the key " + key + " of image " + aws.ToString(image.ImageId)
-		if err := l.grant(ctx, op, key); pipeline.CodeOf(err) == pipeline.CodeNotAllowed {
-			return pipeline.Errorf(pipeline.CodeNotAllowed, op, "%w", errors.Unwrap(err)).WithHint("%s", instance.KeyHint)
-		} else if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// keys returns the keys that volumes of an image use: those of its snapshots, and the
-// account's default, with which EC2 encrypts what was not encrypted before, and what comes
-// from another account. The snapshots of an image that another account shares must be
-// shared, too: AWS shows no others.
-func (l *templates) keys(ctx context.Context, image types.Image) ([]string, error) {
-	keys, err := instance.Keys(ctx, l.ec2, image)
-	if err != nil && !cloud.IsNotFound(err) {
-		return nil, err
-	}
-	if len(keys) > 0 && aws.ToString(image.OwnerId) == l.stack.Settings.Account() {
-		return keys, nil
-	}
-	out, err := l.ec2.GetEbsDefaultKmsKeyId(ctx, &ec2.GetEbsDefaultKmsKeyIdInput{})
-	switch {
-	case cloud.Is(err, "UnauthorizedOperation"): // a stack that was made before asks for no more
-		return keys, nil
-	case err != nil:
-		return nil, cloud.Fault(ctx, "read the default key of EBS", err)
-	}
-	if key := aws.ToString(out.KmsKeyId); key != "" && !strings.HasSuffix(key, "alias/aws/ebs") {
-		keys = append(keys, key)
-	}
-	return keys, nil
-}
-
-// grant lets Auto Scaling use a key.
-func (l *templates) grant(ctx context.Context, op, key string) error {
-	known, err := l.kms.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: aws.String(key)})
-	if err != nil {
-		return cloud.Fault(ctx, op, err)
-	}
-	if known.KeyMetadata.KeyManager == kmstypes.KeyManagerTypeAws {
-		return nil
-	}
-	role := "arn:" + stack.Partition(l.stack.Config.Region) + ":iam::" + l.stack.Settings.Account() +
-		":role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
-	_, err = l.kms.CreateGrant(ctx, &kms.CreateGrantInput{
-		KeyId: known.KeyMetadata.Arn, GranteePrincipal: aws.String(role), Name: aws.String("penstock-autoscaling"), Operations: instance.KeyOperations,
-	})
-	if cloud.Is(err, "InvalidArnException") {
-		return pipeline.Errorf(pipeline.CodeInvalid, op, "%w", err).
-			WithHint("Auto Scaling was never used in this account. Make its role: " +
-				"aws iam create-service-linked-role --aws-service-name autoscaling.amazonaws.com")
-	}
-	return cloud.Fault(ctx, op, err)
 }
 
 // fleets lists the fleets of which an environment has a template.

@@ -158,7 +158,7 @@ func (m *Images) endBuilders(ctx context.Context, builders []types.Instance) err
 	}
 	for _, i := range builders {
 		if token := stack.Tag(i.Tags, stack.TagRun); token != "" {
-			if err := m.stack.Unschedule(ctx, token, kindBuilder); err != nil {
+			if err := m.stack.Unschedule(ctx, token, kindBuilder, stack.Tag(i.Tags, stack.TagStage)); err != nil {
 				return err
 			}
 		}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/instance"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/stack"
 	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
 )
@@ -163,6 +164,10 @@ func (r regional) copy(ctx context.Context, image types.Image, q pipeline.Publis
 			TagSpecifications: tagged(tags),
 		}
 		if key := q.Publication.KMSKeys[r.region]; key != "" {
+			// Who may not look at the key may use it all the same.
+			if _, err := instance.ReadKey(ctx, r.kms, r.region, op, key); pipeline.CodeOf(err) == pipeline.CodeFailed {
+				return types.Image{}, err
+			}
 			in.KmsKeyId = aws.String(key)
 		}
 		in.ClientToken = aws.String(copyToken(in, q, len(there))) // a failed copy counts

@@ -29,7 +29,7 @@ func cleanScript(more []string) string {
 	b.WriteString(instance.Preamble)
 	b.WriteString(listPackages)
 	b.WriteString(`systemctl stop penstock >/dev/null 2>&1 || true
-rm -rf "$root/etc/penstock/service.env" "$root/etc/penstock/deadline" "$root/etc/penstock/hold" "$root/var/lib/penstock"
+rm -rf "$root/etc/penstock/service.env" "$root/etc/penstock/deadline" "$root/etc/penstock/hold" "$root/var/lib/penstock" "$root/etc/systemd/system/penstock.service.d"
 rm -f "$root"/etc/ssh/ssh_host_*_key "$root"/etc/ssh/ssh_host_*_key.pub
 if [ -e "$root/etc/machine-id" ]; then : > "$root/etc/machine-id"; fi
 rm -f "$root/var/lib/dbus/machine-id"

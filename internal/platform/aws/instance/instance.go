@@ -10,12 +10,14 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 
@@ -38,6 +40,7 @@ type Instances struct {
 	stack   *stack.Stack
 	ec2     *ec2.Client
 	ssm     *ssm.Client
+	kms     *kms.Client
 	s3      *s3.Client
 	presign *s3.PresignClient
 
@@ -49,7 +52,7 @@ type Instances struct {
 // New returns the instances of an installation.
 func New(s *stack.Stack) *Instances {
 	objects := s3.NewFromConfig(s.Config, cloud.Objects)
-	i := &Instances{stack: s, ec2: ec2.NewFromConfig(s.Config), ssm: ssm.NewFromConfig(s.Config), s3: objects, presign: s3.NewPresignClient(objects)}
+	i := &Instances{stack: s, ec2: ec2.NewFromConfig(s.Config), ssm: ssm.NewFromConfig(s.Config), kms: kms.NewFromConfig(s.Config), s3: objects, presign: s3.NewPresignClient(objects)}
 	i.byID = cloud.NewBatcher(i.fetch)
 	i.images = cloud.NewBatcher(i.fetchImages)
 	return i
@@ -91,10 +94,10 @@ func (i *Instances) CheckAlive(ctx context.Context, id string) error {
 		return err
 	}
 	if s := one.State.Name; s == types.InstanceStateNameStopping || s == types.InstanceStateNameStopped {
-		return pipeline.Errorf(pipeline.CodeFailed, "wait for instance", "instance %s was stopped: %s", id, cmp.Or(aws.ToString(one.StateTransitionReason), "AWS gives no reason")).
+		return pipeline.Errorf(pipeline.CodeFailed, opWait, "instance %s was stopped: %s", id, cmp.Or(aws.ToString(one.StateTransitionReason), "AWS gives no reason")).
 			WithHint("Nothing of Penstock stops an instance that has work to do. Apply again, which launches another.")
 	}
-	return Ended(one)
+	return i.ended(ctx, one)
 }
 
 // AwaitState waits until an instance is in a state. One that ended meanwhile is an
@@ -112,7 +115,7 @@ func (i *Instances) AwaitState(ctx context.Context, id string, want types.Instan
 		if one.State.Name == want {
 			return poll.Probe{Done: true}, nil
 		}
-		return poll.Probe{State: string(one.State.Name)}, Ended(one)
+		return poll.Probe{State: string(one.State.Name)}, i.ended(ctx, one)
 	})
 	return found, cloud.Fault(ctx, "wait for instance "+id, err)
 }
@@ -163,10 +166,7 @@ func (i *Instances) SetTags(ctx context.Context, op string, list []types.Instanc
 	return stack.SetTags(ctx, i.ec2, op, IDs(list), tags)
 }
 
-// KeyHint is the remedy when a volume's key can't be used, of which EC2 says no more than
-// that the client was wrong.
-const KeyHint = "The caller may most likely not use the KMS key of the volume: the image's, or the account's default key of EBS. " +
-	"Give the key an alias below alias/penstock/, or give its ARN to the stack as one of the image keys. A key of another account must allow this one, too."
+const opWait = "wait for instance"
 
 // Ended returns an error for an instance that has ended.
 func Ended(one types.Instance) error {
@@ -176,13 +176,13 @@ func Ended(one types.Instance) error {
 	why, hint := aws.ToString(one.StateTransitionReason), "Try again. If it ends again, look at the instance's events in the EC2 console."
 	if one.StateReason != nil {
 		why = aws.ToString(one.StateReason.Message)
-		if code := aws.ToString(one.StateReason.Code); code == "Client.InternalError" || code == "Client.InvalidKMSKey.InvalidState" {
-			hint = KeyHint
+		if code := aws.ToString(one.StateReason.Code); slices.Contains(keyFaults, code) {
+			hint = KeyHint()
 		} else if code == "Server.SpotInstanceTermination" || code == "Server.SpotInstanceShutdown" {
 			hint = "AWS took the capacity of the spot instance back. Apply again, or remove environment.spot."
 		}
 	}
-	return pipeline.Errorf(pipeline.CodeFailed, "wait for instance", "instance %s was terminated: %s", ID(one), cmp.Or(why, "AWS gives no reason")).WithHint("%s", hint)
+	return pipeline.Errorf(pipeline.CodeFailed, opWait, "instance %s was terminated: %s", ID(one), cmp.Or(why, "AWS gives no reason")).WithHint("%s", hint)
 }
 
 // TagGroup is the tag by which AWS says of an instance which Auto Scaling group it is of.

@@ -45,6 +45,11 @@ func (i *Instances) Run(ctx context.Context, l Launch) (types.Instance, error) {
 	if err != nil {
 		return types.Instance{}, err
 	}
+	if l.KMSKey != "" { // who may not look may use it all the same
+		if _, err := i.Key(ctx, opLaunch, l.KMSKey); pipeline.CodeOf(err) == pipeline.CodeFailed {
+			return types.Instance{}, err
+		}
+	}
 	subnets := i.subnets(l.Token)
 	if len(subnets) > 1 { // a process before this one may have launched in another subnet
 		there, err := i.List(ctx, stack.Filter("client-token", tokens(l.Token, len(subnets))...), Alive)
@@ -182,7 +187,7 @@ func (i *Instances) launchedBy(ctx context.Context, token string, refused error)
 	if len(list) != 1 {
 		return types.Instance{}, cloud.Fault(ctx, opLaunch, refused)
 	}
-	return list[0], Ended(list[0])
+	return list[0], i.ended(ctx, list[0])
 }
 
 // subnets returns the subnets in the order in which a launch tries them, which spreads

@@ -11,7 +11,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
-	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -86,32 +85,4 @@ func Snapshots(image types.Image) []string {
 	}
 	slices.Sort(ids)
 	return slices.Compact(ids)
-}
-
-// KeyOperations are what EC2 does with the key of a volume in the name of who launches it.
-// All grants have the same: who may make a grant by a grant alone can give away no more than
-// it has.
-var KeyOperations = []kmstypes.GrantOperation{
-	kmstypes.GrantOperationEncrypt, kmstypes.GrantOperationDecrypt, kmstypes.GrantOperationDescribeKey, kmstypes.GrantOperationCreateGrant,
-	kmstypes.GrantOperationGenerateDataKey, kmstypes.GrantOperationGenerateDataKeyWithoutPlaintext,
-	kmstypes.GrantOperationReEncryptFrom, kmstypes.GrantOperationReEncryptTo,
-}
-
-// Keys returns the keys that an image's snapshots are encrypted with, sorted.
-func Keys(ctx context.Context, client *ec2.Client, image types.Image) ([]string, error) {
-	ids := Snapshots(image)
-	if len(ids) == 0 { // all snapshots would be listed
-		return nil, nil
-	}
-	out, err := client.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{SnapshotIds: ids})
-	if err != nil {
-		return nil, cloud.Fault(ctx, "read the keys of image "+aws.ToString(image.ImageId), err)
-	}
-	keys := map[string]bool{}
-	for _, s := range out.Snapshots {
-		if key := aws.ToString(s.KmsKeyId); key != "" {
-			keys[key] = true
-		}
-	}
-	return stack.Sorted(keys), nil
 }

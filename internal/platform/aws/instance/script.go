@@ -63,7 +63,7 @@ exit "$(cat "$here/status")"
 
 // Needs are the programs that an image must have, beside a shell and the agent of SSM. The
 // guide to AWS says what for.
-var Needs = []string{"cloud-init", "curl", "find", "hostname", "sed", "sha256sum", "systemctl", "tar", "timeout"}
+var Needs = []string{"cloud-init", "curl", "find", "getent", "hostname", "sed", "setpriv", "sha256sum", "systemctl", "tar", "timeout", "useradd"}
 
 // lacks begins what a command prints, and ends with lackStatus, on an image without all that
 // Penstock needs.

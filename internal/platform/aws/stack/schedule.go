@@ -39,6 +39,15 @@ func (s Settings) ends(e Ending) string {
 	return s.SchedulerRole
 }
 
+// group returns the group that the schedules of a stage are in, or, with none, those of
+// self-service environments, which launchers may change. Nil is the account's default group.
+func (s Settings) group(stage string) *string {
+	if stage != "" || s.LauncherScheduleGroup == "" {
+		return nil
+	}
+	return aws.String(s.LauncherScheduleGroup)
+}
+
 // scheduleName names the schedule of an environment's, a fleet's or a bake's end.
 func scheduleName(id, kind string) string { return "penstock-" + id + "-" + kind }
 
@@ -65,24 +74,41 @@ func (s *Stack) Schedule(ctx context.Context, id string, at time.Time, e Ending)
 	}
 	expression := aws.String(fmt.Sprintf("at(%s)", at.UTC().Format("2006-01-02T15:04:05")))
 	window := &types.FlexibleTimeWindow{Mode: types.FlexibleTimeWindowModeOff}
-	name := aws.String(scheduleName(id, e.Kind))
+	name, group := aws.String(scheduleName(id, e.Kind)), s.Settings.group(e.Stage)
 	// With a token that follows from the time, AWS would take a move back for a repetition.
 	_, err = s.scheduler.CreateSchedule(ctx, &scheduler.CreateScheduleInput{
-		Name: name, ScheduleExpression: expression, Target: target, FlexibleTimeWindow: window, ActionAfterCompletion: types.ActionAfterCompletionDelete,
+		Name: name, GroupName: group, ScheduleExpression: expression, Target: target, FlexibleTimeWindow: window, ActionAfterCompletion: types.ActionAfterCompletionDelete,
 	})
 	if cloud.Is(err, "ConflictException") {
 		_, err = s.scheduler.UpdateSchedule(ctx, &scheduler.UpdateScheduleInput{
-			Name: name, ScheduleExpression: expression, Target: target, FlexibleTimeWindow: window, ActionAfterCompletion: types.ActionAfterCompletionDelete,
+			Name: name, GroupName: group, ScheduleExpression: expression, Target: target, FlexibleTimeWindow: window, ActionAfterCompletion: types.ActionAfterCompletionDelete,
 		})
 	}
 	return cloud.Fault(ctx, op, err)
 }
 
-// Unschedule removes a schedule; one that does not exist is no error.
-func (s *Stack) Unschedule(ctx context.Context, id, kind string) error {
-	_, err := s.scheduler.DeleteSchedule(ctx, &scheduler.DeleteScheduleInput{Name: aws.String(scheduleName(id, kind))})
+// Unschedule removes a schedule of what a stage runs, or, with none, of what belongs to a
+// self-service environment. One that does not exist is no error.
+func (s *Stack) Unschedule(ctx context.Context, id, kind, stage string) error {
+	_, err := s.scheduler.DeleteSchedule(ctx, &scheduler.DeleteScheduleInput{Name: aws.String(scheduleName(id, kind)), GroupName: s.Settings.group(stage)})
 	if cloud.IsNotFound(err) {
 		return nil
 	}
 	return cloud.Fault(ctx, "remove the schedules of "+id, err)
 }
+
+// Forget removes a schedule of what is ended now, whoever ran it. Who launches environments
+// may not remove those of stages: one of a stage that stays finds nothing to end, and is gone.
+func (s *Stack) Forget(ctx context.Context, id, kind string) error {
+	if err := s.Unschedule(ctx, id, kind, ""); err != nil || s.Settings.group("") == nil {
+		return err
+	}
+	err := s.Unschedule(ctx, id, kind, anyStage)
+	if pipeline.CodeOf(err) == pipeline.CodeNotAllowed {
+		return nil
+	}
+	return err
+}
+
+// anyStage stands for whichever stage: their schedules are in one group.
+const anyStage = "*"

@@ -36,6 +36,7 @@ type Settings struct {
 	LoadBalancerGroup     string // security group
 	SchedulerRole         string // ARN; that ends what stages run
 	LauncherSchedulerRole string // ARN of the role that ends self-service environments; it can end nothing of a stage
+	LauncherScheduleGroup string // of the schedules by which self-service environments end; empty is the account's default group
 	InstanceType          string // by default; empty means DefaultInstanceType
 	AssignPublicAddress   bool   // to instances: the way to Systems Manager from a public subnet
 	PublicEndpoints       bool   // the endpoint of an instance is its public address
