@@ -284,6 +284,9 @@ func noteOfRun(r report.RunView) string {
 	if r.Outcome != "" {
 		return "the build is not passed there: " + present.MarkOf(string(r.Outcome)).Says
 	}
+	if r.Error == "" && r.Backup != "" {
+		return "backup " + r.Backup
+	}
 	return pipeline.FirstLine(r.Error)
 }
 

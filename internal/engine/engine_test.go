@@ -85,6 +85,9 @@ func stage(kind pipeline.StageType, after ...string) pipeline.Stage {
 		s.Steps = []pipeline.Step{{Name: "build", Command: "make"}}
 		s.BaseImage = "img-base"
 	}
+	if kind == pipeline.TypePreProduction {
+		s.Env = &pipeline.EnvironmentSpec{Unmasked: true}
+	}
 	return s.WithDefaults(nil, nil)
 }
 

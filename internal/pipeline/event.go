@@ -36,7 +36,11 @@ const (
 	EnvironmentEnded   EventKind = "environment.ended"
 	EnvironmentNoticed EventKind = "environment.noticed"
 	NoticesDelivered   EventKind = "notices.delivered"
-	CreationRecorded   EventKind = "creation.recorded" // a state of Terraform has what was created
+	DataBackedUp       EventKind = "data.backed_up"
+	DataRestored       EventKind = "data.restored"
+	DataFinished       EventKind = "data.finished"
+	DataFinishFailed   EventKind = "data.finish_failed" // it is tried again
+	CreationRecorded   EventKind = "creation.recorded"  // a state of Terraform has what was created
 )
 
 // Event is one entry of a pipeline's ledger: what happened, and the facts that are true
@@ -75,6 +79,8 @@ type Facts struct {
 	Image           *Image           `json:"image,omitempty"`
 	Environment     *Environment     `json:"environment,omitempty"`
 	Creation        *Creation        `json:"creation,omitempty"`
+	Backup          *Backup          `json:"backup,omitempty"`
+	Finish          *Finish          `json:"finish,omitempty"`
 	Gone            []Key            `json:"gone,omitempty"`
 	Ended           *Ended           `json:"ended,omitempty"` // what Gone takes away, where a person ended it
 }

@@ -32,6 +32,8 @@ type State struct {
 	Images           map[string]Image           // by ID
 	Environments     map[string]Environment     // by ID
 	Creations        map[string]Creation        // by the ID of their keys
+	Backups          map[string]Backup          // by Backup.ID
+	Finishes         map[string]Finish          // by stage
 
 	versions map[Key]int64
 	newest   []string // IDs of Builds in order, where NewState made the state

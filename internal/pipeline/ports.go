@@ -266,9 +266,8 @@ type FleetRequest struct {
 	Env          map[string]string
 	Secrets      Secrets
 	Artifact     string // path on this machine of the file to install; with it Install runs
-	Migrate      bool
-	Seed         bool
-	DataFrom     string // environment whose data is copied before Migrate; only into a new environment
+	Hooks        []Hook // that run once the data is there, in order
+	DataFrom     string // environment whose data is copied before the hooks; only into a new environment
 	ExpiresAt    time.Time
 	DrainTimeout time.Duration
 	Alarms       []string // that Shift will look at

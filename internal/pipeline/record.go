@@ -36,6 +36,8 @@ const (
 	RecordImage           RecordKind = "image"            // by ID
 	RecordEnvironment     RecordKind = "environment"      // by ID
 	RecordCreation        RecordKind = "creation"         // by kind/name of what was created
+	RecordBackup          RecordKind = "backup"           // by stage/build/run
+	RecordFinish          RecordKind = "finish"           // by stage
 )
 
 // kinds is the table of the kinds of record, in the order in which an event writes them. An
@@ -73,6 +75,10 @@ var kinds = []recordKind{
 		func(e *Environment) string { return e.ID }),
 	on(RecordCreation, func(f *Facts) **Creation { return &f.Creation }, func(s *State) *map[string]Creation { return &s.Creations },
 		func(c *Creation) string { return c.Key().ID }),
+	on(RecordBackup, func(f *Facts) **Backup { return &f.Backup }, func(s *State) *map[string]Backup { return &s.Backups },
+		func(b *Backup) string { return b.ID() }).of(aStageAndBuild),
+	on(RecordFinish, func(f *Facts) **Finish { return &f.Finish }, func(s *State) *map[string]Finish { return &s.Finishes },
+		func(f *Finish) string { return f.Stage }).of(aStage),
 }
 
 // kindsByName finds the entries of kinds.

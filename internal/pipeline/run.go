@@ -41,7 +41,7 @@ type Phase string
 const (
 	PhaseCheckout    Phase = "checkout"
 	PhaseModule      Phase = "module"      // the environment's infrastructure is applied
-	PhaseEnvironment Phase = "environment" // includes install, migrate and seed
+	PhaseEnvironment Phase = "environment" // includes install and the hooks for the data
 	PhaseSteps       Phase = "steps"
 	PhaseArtifact    Phase = "artifact"
 	PhaseBake        Phase = "bake"
@@ -69,6 +69,9 @@ type Run struct {
 	Artifact    *Artifact      `json:"artifact,omitempty"`                            // artifact that the run stored
 	Module      *ModulePackage `json:"module,omitempty" shape:"module_package"`       // module that the run stored
 	Steps       []StepResult   `json:"steps,omitempty"`
+	Hooks       []HookResult   `json:"hooks,omitempty"`    // of the service, that worked on the data
+	Backup      string         `json:"backup,omitempty"`   // name of the one that service.backup took
+	Restored    string         `json:"restored,omitempty"` // name of the backup that service.restore restored
 	// UnderWay is the step that has begun and has no result yet. On a run that has ended, it
 	// is the step in which its process died.
 	UnderWay  *StepUnderWay `json:"under_way,omitempty"`
@@ -222,6 +225,7 @@ type RunSummary struct {
 	Phase     Phase     `json:"phase"`
 	Step      string    `json:"step,omitempty"` // that failed, or in which the run was when its process ended
 	Error     string    `json:"error,omitempty"`
+	Backup    string    `json:"backup,omitempty"` // name of the one that service.backup took
 	Actor     string    `json:"actor"`
 	Committed time.Time `json:"committed,omitzero"`
 	Order     int64     `json:"order,omitempty"`
@@ -241,7 +245,7 @@ func (r Run) Summary() RunSummary {
 	}
 	return RunSummary{
 		ID: r.ID, Stage: r.Stage, Kind: r.Kind, Build: r.Build, Digest: r.Digest, Inputs: r.Inputs, Made: made,
-		Status: r.Status, Phase: r.Phase, Step: r.stoppedIn(), Error: r.Error, Actor: r.Actor, Committed: r.Committed,
+		Status: r.Status, Phase: r.Phase, Step: r.stoppedIn(), Error: r.Error, Backup: r.Backup, Actor: r.Actor, Committed: r.Committed,
 		Order: r.Order, Ready: r.Ready, StartedAt: r.StartedAt, EndedAt: r.EndedAt,
 	}
 }

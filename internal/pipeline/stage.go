@@ -96,6 +96,7 @@ type EnvironmentSpec struct {
 	Certificate      string                     `json:"certificate,omitempty"` // ARN; the endpoint of a persistent environment speaks HTTPS with it
 	Balancer         *Balancer                  `json:"load_balancer,omitempty"`
 	DataFrom         string                     `json:"data_from,omitempty"` // the stage whose environment's data is copied
+	Unmasked         bool                       `json:"unmasked,omitempty"`  // production's data may be copied as it is
 	DrainTimeout     time.Duration              `json:"drain_timeout"`       // 0 means DefaultDrainTimeout
 	InstanceType     string                     `json:"instance_type,omitempty"`
 	Profile          string                     `json:"instance_profile,omitempty"` // of the instances, with their role; empty: the platform's
@@ -361,7 +362,8 @@ func (s Stage) Digest(p Pipeline) string {
 	if s.Env != nil {
 		env := *s.Env
 		env.Instances, env.Shift, env.Alarms, env.KeepPrevious, env.TrustedProxies, env.Scaling, env.AllowDestroy = 0, nil, nil, 0, nil, nil, false
-		def.Env, def.Service = &env, &p.Service
+		env.Unmasked = false
+		def.Env, def.Service = &env, p.Service.forDigest(s)
 	}
 	if m := p.Module; m != nil && s.Env != nil {
 		def.Module = &Module{Variables: m.Variables}

@@ -150,7 +150,12 @@ func (e *core) recovered(ctx context.Context, h *lock.Lock, pipelineName, stage 
 func (s *Stages) act(ctx context.Context, h *lock.Lock, st *pipeline.State, stage pipeline.Stage, move gate.Move, secrets StageSecrets) error {
 	switch move.Action {
 	case gate.ActionRun, gate.ActionRestore:
-		return s.run(ctx, h, st, stage, move, secrets)
+		if err := s.run(ctx, h, st, stage, move, secrets); err != nil || !stage.Persistent() {
+			return err
+		}
+		return s.finishUnder(ctx, h, stage, secrets.all())
+	case gate.ActionFinish:
+		return s.finishUnder(ctx, h, stage, secrets.all())
 	case gate.ActionAdopt:
 		event := gate.Adoption(st, stage, move.Candidate.ID)
 		event.Facts.Current.At = st.Current[stage.Name].Since(move.Candidate.ID, s.now())

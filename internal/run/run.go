@@ -376,6 +376,9 @@ func (a *attempt) pass(ctx context.Context) error {
 	}
 	ctx, cancel := lock.CleanUp(ctx) // nothing is left that could be cancelled
 	defer cancel()
+	if err := a.data().deployed(ctx, &facts); err != nil {
+		return err
+	}
 	if err := a.states.Append(ctx, a.run.Pipeline, &a.lease, pipeline.Event{Kind: pipeline.RunEnded, Facts: facts}); err != nil {
 		return err
 	}

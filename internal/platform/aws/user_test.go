@@ -40,7 +40,7 @@ func TestServiceUser(t *testing.T) {
 	r.Env["ODD"], r.Service.Port = odd, 87
 	r.Artifact, r.Service.Start = b.file("the artifact"), b.tells(r.Service.Start)
 	r.Service.Install = `umask 077; cp "$PENSTOCK_ARTIFACT" version; chown 4711:4712 version; id -u > installed; echo "$PENSTOCK_USER" >> installed; echo old > "$PENSTOCK_DATA/old"`
-	r.Service.Migrate, r.Migrate = `{ id -u; echo "$HOME $USER"; cat old "$PENSTOCK_DATA/old"; } > "$PENSTOCK_DATA/migrated" 2>&1 || :`, true
+	r.Hooks = []pipeline.Hook{{Name: "service.migrate", Line: `{ id -u; echo "$HOME $USER"; cat old "$PENSTOCK_DATA/old"; } > "$PENSTOCK_DATA/migrated" 2>&1 || :`}}
 	fleet, err := b.Prepare(t.Context(), r)
 	b.must(err)
 	list, err := b.fleets.Instances(t.Context(), "e-1")
@@ -148,7 +148,7 @@ func TestServiceUserOfFormerImage(t *testing.T) {
 	image, err := b.Bake(t.Context(), bake)
 	b.must(err)
 	r.Image, r.Persistent = image.ID, true
-	r.Service.Migrate, r.Migrate = `echo "$USER $VERSION" > "$PENSTOCK_DATA/migrated"`, true
+	r.Hooks = []pipeline.Hook{{Name: "service.migrate", Line: `echo "$USER $VERSION" > "$PENSTOCK_DATA/migrated"`}}
 	fleet, err := b.Prepare(t.Context(), r)
 	b.must(err)
 	for path, want := range map[string]string{"/data/migrated": "root f-1\n", "/env/VERSION": "f-1", "/env/PORT": "8080"} {

@@ -138,8 +138,7 @@ func (e *group) bringUp(ctx context.Context, r *pipeline.FleetRequest, up rising
 
 // ready does on one instance what is done once for a deployment.
 func (e *group) ready(ctx context.Context, r pipeline.FleetRequest, up rising) error {
-	migrate, seed := r.Migrate && r.Service.Migrate != "", r.Seed && r.Service.Seed != ""
-	if !migrate && !seed && r.DataFrom == "" {
+	if len(r.Hooks) == 0 && r.DataFrom == "" {
 		return nil
 	}
 	var first types.Instance

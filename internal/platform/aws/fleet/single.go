@@ -38,7 +38,7 @@ func deadline(expires time.Time) time.Time {
 
 // Prepare brings up an instance.
 func (e *single) Prepare(ctx context.Context, r *pipeline.FleetRequest) (_ pipeline.Fleet, err error) {
-	first := r.Artifact != "" || r.DataFrom != "" || r.Migrate || r.Seed // something has to run before the service
+	first := r.Artifact != "" || r.DataFrom != "" || len(r.Hooks) > 0 // something has to run before the service
 	if r.Machine.Spot {
 		root, err := e.instances.RootVolume(ctx, r.Image)
 		if err != nil {
