@@ -79,6 +79,18 @@ func TestContainersExample(t *testing.T) {
 		"production is back on b-", "destroyed: no process, no port, no file")
 }
 
+// TestPostgresExample has a PostgreSQL in each environment, and takes data through the pipeline.
+func TestPostgresExample(t *testing.T) {
+	var initdb []string
+	for _, pattern := range []string{"/usr/lib/postgresql/*/bin/initdb", "/opt/homebrew/opt/postgresql*/bin/initdb", "/usr/local/opt/postgresql*/bin/initdb"} {
+		found, _ := filepath.Glob(pattern)
+		initdb = append(initdb, found...)
+	}
+	watch(t, "postgres", map[string][]string{"initdb": initdb, "psql": nil, "python3": nil, "curl": nil},
+		"migrated, with a backup before", "could not create unique index", "a failed migration left production as it was",
+		"with its data", "alice has a PostgreSQL of her own", "destroyed: no process, no port, no file")
+}
+
 // TestQuickstartKept lets the show leave everything running, looks around as it says one
 // can, and ends it as it says.
 func TestQuickstartKept(t *testing.T) {
