@@ -51,7 +51,7 @@ resource "penstock_pipeline" "shop" {
   name = "shop"
   module = {
     directory = "environment"
-    variables = { directory = abspath(var.directory), backups = abspath(var.backups) }
+    variables = { directory = abspath(var.directory) }
     stateful  = ["terraform_data.server"]
   }
   service = {
@@ -99,11 +99,12 @@ resource "penstock_stage" "pre_production" {
 }
 
 resource "penstock_stage" "production" {
-  pipeline = penstock_pipeline.shop.name
-  type     = "production"
-  after    = [penstock_stage.pre_production.passed]
-  build    = var.production_build
-  steps    = [{ name = "orders", http = { path = "/orders", status = 200 } }]
+  pipeline    = penstock_pipeline.shop.name
+  type        = "production"
+  after       = [penstock_stage.pre_production.passed]
+  build       = var.production_build
+  environment = { env = { BACKUPS = abspath(var.backups) } } # outlive the server
+  steps       = [{ name = "orders", http = { path = "/orders", status = 200 } }]
 }
 
 resource "penstock_self_service_env" "person" {

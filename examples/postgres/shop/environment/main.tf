@@ -11,11 +11,6 @@ variable "directory" {
   type        = string
 }
 
-variable "backups" {
-  description = "Directory of the backups. They outlive the server."
-  type        = string
-}
-
 # The password is made once, and stays: it is in the state of the environment.
 resource "terraform_data" "password" {
   input = sha256("${uuid()}${uuid()}")
@@ -54,7 +49,6 @@ output "env" {
   value = {
     DATABASE_URL = "postgresql://shop@/shop?host=${urlencode(terraform_data.server.output)}"
     PGPASSWORD   = terraform_data.password.output
-    BACKUPS      = var.backups
   }
   sensitive = true
 }
