@@ -50,6 +50,9 @@ func start(t *testing.T, w *world, work string) *desk {
 	if w.form != noModule {
 		d.shop.Module = &pipeline.Module{Directory: "environment"}
 	}
+	if w.form == instead {
+		d.shop.Service = pipeline.Service{}
+	}
 	return d
 }
 

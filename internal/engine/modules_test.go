@@ -254,8 +254,8 @@ func TestModuleForms(t *testing.T) {
 		want   string
 	}{
 		"it goes":               {beside, func(d *desk) { d.shop.Module = nil }, "has none any more"},
-		"it becomes the whole":  {beside, func(d *desk) { d.form = instead }, "has now the output"},
-		"it is no longer":       {instead, func(d *desk) { d.form = beside }, "no longer has the output"},
+		"it becomes the whole":  {beside, func(d *desk) { d.form, d.shop.Service = instead, pipeline.Service{} }, "has now the output"},
+		"it is no longer":       {instead, func(d *desk) { d.form, d.shop.Service = beside, shop.Service }, "no longer has the output"},
 		"it comes for the rest": {noModule, func(d *desk) { d.form, d.shop.Module = beside, &pipeline.Module{Directory: "environment"} }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -60,8 +60,8 @@ type Service struct {
 	// HookTimeout bounds each of these; 0 means DefaultStepTimeout.
 	HookTimeout time.Duration `json:"hook_timeout,omitempty"`
 	Port        int           `json:"port,omitempty"` // if the platform doesn't choose one
-	// User is the user of the machine that the service runs as, with Migrate, Seed and the
-	// commands in an environment; empty means the platform's choice.
+	// User is the user of the machine that the service runs as, with the hooks for its data and
+	// the commands in an environment; empty means the platform's choice.
 	User string `json:"user,omitempty"`
 	// Protocol is the protocol of requests to the service: empty for HTTP/1.1, or
 	// ProtocolH2C.
@@ -70,6 +70,19 @@ type Service struct {
 	// then share the image.
 	ReadOnlyRoot bool         `json:"read_only_root,omitempty"`
 	HealthCheck  *HealthCheck `json:"health_check,omitempty"`
+}
+
+// OnInstances returns the first argument of the service that runs on instances; empty for none.
+func (s Service) OnInstances() string {
+	for _, of := range []struct{ argument, command string }{
+		{"install", s.Install}, {"start", s.Start}, {"migrate", s.Migrate}, {"seed", s.Seed}, {"backup", s.Backup},
+		{"restore", s.Restore}, {"copy", s.Copy}, {"mask", s.Mask}, {"finish", s.Finish},
+	} {
+		if of.command != "" {
+			return of.argument
+		}
+	}
+	return ""
 }
 
 // ProtocolH2C is HTTP/2 without TLS and with prior knowledge, as gRPC needs it.

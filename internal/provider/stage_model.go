@@ -76,6 +76,11 @@ type environmentModel struct {
 	Spot             types.Bool    `tfsdk:"spot"`
 	Scaling          types.Object  `tfsdk:"scaling"`
 	Attributes       types.Map     `tfsdk:"target_attributes"`
+	Listener         types.String  `tfsdk:"listener_arn"`
+	Host             types.String  `tfsdk:"host"`
+	Path             types.String  `tfsdk:"path"`
+	Priority         types.Int64   `tfsdk:"priority"`
+	DNS              types.Object  `tfsdk:"dns"`
 }
 
 // shiftModel is a step of a shift of traffic.
@@ -112,6 +117,7 @@ func expandStage(ctx context.Context, m stageModel, at *session, diags *diag.Dia
 			Scaling:          expandScaling(ctx, e.Scaling, diags),
 			TargetAttributes: expandStrings(ctx, e.Attributes, diags),
 			Variables:        expandVariables(e.Variables, diags), VariablesVersion: e.VariablesVersion.ValueInt64(), AllowDestroy: e.AllowDestroy.ValueBool(),
+			Rule: expandRule(e), DNS: expandAlias(ctx, e.DNS, diags),
 		}
 		diags.Append(e.Alarms.ElementsAs(ctx, &s.Env.Alarms, false)...)
 		diags.Append(e.Groups.ElementsAs(ctx, &s.Env.Groups, false)...)
@@ -213,7 +219,9 @@ func flattenEnvironment(ctx context.Context, e, def *pipeline.EnvironmentSpec, e
 		Scaling:    flattenScaling(ctx, e.Scaling, envTypes["scaling"].(types.ObjectType).AttrTypes, diags),
 		Attributes: flattenStrings(e.TargetAttributes),
 		Variables:  flattenVariables(e.Variables, diags), VariablesWO: types.DynamicNull(), VariablesVersion: intOrNull(e.VariablesVersion), AllowDestroy: trueOrNull(e.AllowDestroy),
+		DNS: flattenAlias(ctx, e.DNS, envTypes["dns"], diags),
 	}
+	flattenRule(e.Rule, &m)
 	var d diag.Diagnostics
 	if len(e.Alarms) > 0 {
 		m.Alarms, d = types.ListValueFrom(ctx, types.StringType, e.Alarms)
@@ -298,7 +306,7 @@ func (m *stageModel) markUnknown(name types.String) {
 // sameFront reports whether two definitions of a persistent environment have the
 // same endpoint, which a deployment then keeps.
 func sameFront(a, b types.Object) bool {
-	for _, name := range []string{"keep", "address", "port", "certificate"} {
+	for _, name := range []string{"keep", "address", "port", "certificate", "listener_arn", "host", "dns"} {
 		x, y := a.Attributes()[name], b.Attributes()[name]
 		unset := func(v attr.Value) bool { return v == nil || v.IsNull() }
 		if unset(x) != unset(y) || !unset(x) && !x.Equal(y) {

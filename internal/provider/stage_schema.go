@@ -150,7 +150,7 @@ func environmentAttribute() schema.SingleNestedAttribute {
 		"keep_previous": optional("How long to keep the previous build's instances after a deployment to a persistent environment. A rollback within that time is one traffic shift. Default: not at all. On AWS.", isDuration()),
 	})
 	return schema.SingleNestedAttribute{
-		Optional: true, Attributes: attributes,
+		Optional: true, Attributes: withListener(attributes),
 		MarkdownDescription: "The environment that a run launches from the build's image. Acceptance, capacity, pre-production and production stages always have one; other stages have one if this is set.",
 	}
 }

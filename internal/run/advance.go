@@ -114,6 +114,9 @@ func (s *Stages) Check(st *pipeline.State, stage pipeline.Stage) error {
 	if err := pipeline.CheckData(st, stage); err != nil {
 		return err
 	}
+	if err := pipeline.CheckEndpoint(st, stage); err != nil {
+		return err
+	}
 	return s.platform.Check(*stage.Env)
 }
 
@@ -125,6 +128,19 @@ func (s *Stages) CheckLaunch(ctx context.Context, st *pipeline.State, stage pipe
 	}
 	env := stage.EnvironmentFor(st.Pipeline)
 	return s.platform.CheckLaunch(ctx, b.BaseImage, env.InstanceType, env.Volume)
+}
+
+// Foresee looks, before a plan's deployment to a persistent environment of a stage, at what it
+// meets, as the platform does. It asks for nothing where there is none.
+func (s *Stages) Foresee(ctx context.Context, st *pipeline.State, stage pipeline.Stage) (carried string, err error) {
+	if !stage.Persistent() || st.Pipeline.Service.Start == "" { // else a module makes what there is
+		return "", nil
+	}
+	f := pipeline.Foresight{Env: stage.EnvironmentFor(st.Pipeline)}
+	if env, exists := st.RunEnvironment(stage.Name, pipeline.ForStage); exists && env.Serves() {
+		f.Fleet = env.Fleet
+	}
+	return s.platform.Foresee(ctx, f)
 }
 
 // CheckRunner refuses a runner that does not exist.

@@ -126,7 +126,7 @@ func (e *core) fleetRequest(ctx context.Context, env pipeline.Environment, launc
 	req := pipeline.FleetRequest{
 		Environment: env.ID, Labels: pipeline.Labels{Pipeline: env.Pipeline, Stage: env.Stage, Build: env.Build, Run: env.Run},
 		Persistent: env.Purpose == pipeline.ForStage, Image: launch.Image, Instances: env.Instances, InstanceType: env.Spec.InstanceType, Machine: env.Spec.Machine,
-		Address: env.Spec.Address, Port: env.Spec.Port, Certificate: env.Spec.Certificate, Balancer: env.Spec.Balancer, Service: st.Pipeline.Service, Env: vars, Secrets: secrets,
+		Address: env.Spec.Address, Port: env.Spec.Port, Certificate: env.Spec.Certificate, Balancer: env.Spec.Balancer, Rule: env.Spec.Rule, DNS: env.Spec.DNS, Service: st.Pipeline.Service, Env: vars, Secrets: secrets,
 		ExpiresAt: env.ExpiresAt, DrainTimeout: env.Spec.DrainTimeout, Alarms: env.Spec.Alarms, Scaling: env.Spec.Scaling, TargetAttributes: env.Spec.TargetAttributes, Log: log,
 		TrustedProxies: env.Spec.TrustedProxies, Lasting: st.Stages[env.Stage].Lasting(), Profile: env.Spec.Profile, Groups: env.Spec.Groups,
 	}

@@ -250,6 +250,7 @@ func (a *attempt) steps(ctx context.Context) error {
 			Step: step, Run: a.run.ID, Runner: a.stage.Runner, Checkout: a.checkout(), Env: env, Secrets: stepSecrets(step, a.secrets.step(i), a.outputs.SecretEnv),
 			Mask: append(a.secrets.all(), a.outputs.SecretEnv.Values()...), Endpoint: a.fleet.Endpoint, Host: a.fleet.Host, Before: before, Log: a.log.raw, Styles: true,
 		}
+		headed(&req, a.fleet.Header)
 		if a.env != nil && !a.env.IsModule() {
 			req.Exec = func(ctx context.Context, c pipeline.Command, log io.Writer) (int, error) {
 				return a.platform.Exec(ctx, a.env.ID, a.fleet.ID, c, log)

@@ -63,7 +63,7 @@ func TestCopyByHook(t *testing.T) {
 func TestHooksOfGroup(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	image, file := b.app(), filepath.Join(t.TempDir(), "log")
+	image, file := b.app(), filepath.Join(b.cloud.Dir(), "log")
 	var last []string
 	deploy := func(fleet, version string, hooks ...pipeline.Hook) string {
 		t.Helper()

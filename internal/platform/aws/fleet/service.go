@@ -50,13 +50,14 @@ func startTimeout(s pipeline.Service) time.Duration {
 }
 
 // access returns what a fleet's instances may do, and who reaches them: what it asks for,
-// else what tests have, or what lasts has.
+// else what tests have, or what lasts has. What a module has made comes in addition.
 func access(s stack.Settings, r pipeline.FleetRequest) stack.Access {
-	own := stack.Access{Profile: r.Profile, Groups: r.Groups}
+	own := stack.Access{Profile: r.Profile, Groups: r.Groups}.Or(s.Test)
 	if r.Lasting {
-		return own.Or(s.Lasting)
+		own = stack.Access{Profile: r.Profile, Groups: r.Groups}.Or(s.Lasting)
 	}
-	return own.Or(s.Test)
+	own.Groups = slices.Concat(own.Groups, r.ExtraGroups)
+	return own
 }
 
 // serviceEnv returns the service's variables.
