@@ -4,9 +4,11 @@
 package e2e_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -40,6 +42,53 @@ func TestQuickstart(t *testing.T) {
 			t.Errorf("the show does not say %q:\n%s", want, out)
 		}
 	}
+}
+
+// watch runs the show of an example whose programs are there. In CI all are.
+func watch(t *testing.T, example string, programs map[string][]string, want ...string) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("the show takes a minute; `make test` runs it")
+	}
+	for name, places := range programs {
+		if !slices.ContainsFunc(append(places, name), func(p string) bool { _, err := exec.LookPath(p); return err == nil }) {
+			text := fmt.Sprintf("the example %q needs %s: install it, as the example's README says", example, name)
+			if os.Getenv("CI") != "" {
+				t.Fatal(text)
+			}
+			t.Skip(text)
+		}
+	}
+	cmd := exec.Command(filepath.Join(repository(t), "examples", example, "run"), binary, terraform)
+	cmd.Env = append(cleanEnviron(), "TMPDIR="+t.TempDir())
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", example, err, out)
+	}
+	for _, w := range want {
+		if !strings.Contains(string(out), w) {
+			t.Errorf("the show does not say %q:\n%s", w, out)
+		}
+	}
+}
+
+// TestContainersExample has a module make environments as a whole. No request is lost.
+func TestContainersExample(t *testing.T) {
+	watch(t, "containers", map[string][]string{"nginx": {"/usr/sbin/nginx", "/usr/local/sbin/nginx"}, "python3": nil, "curl": nil},
+		"and no request was lost", "and 0 were not", "this greeting is not translated", "a build that does not start left production as it was",
+		"production is back on b-", "destroyed: no process, no port, no file")
+}
+
+// TestPostgresExample has a PostgreSQL in each environment, and takes data through the pipeline.
+func TestPostgresExample(t *testing.T) {
+	var initdb []string
+	for _, pattern := range []string{"/usr/lib/postgresql/*/bin/initdb", "/opt/homebrew/opt/postgresql*/bin/initdb", "/usr/local/opt/postgresql*/bin/initdb"} {
+		found, _ := filepath.Glob(pattern)
+		initdb = append(initdb, found...)
+	}
+	watch(t, "postgres", map[string][]string{"initdb": initdb, "psql": nil, "python3": nil, "curl": nil},
+		"migrated, with a backup before", "could not create unique index", "a failed migration left production as it was",
+		"with its data", "alice has a PostgreSQL of her own", "destroyed: no process, no port, no file")
 }
 
 // TestQuickstartKept lets the show leave everything running, looks around as it says one

@@ -188,6 +188,10 @@ func TestBackupFails(t *testing.T) {
 	if err := d.apply(short("2")); err == nil || !strings.Contains(err.Error(), "can't be printed") {
 		t.Fatalf("with a name that can't be printed: %v", err)
 	}
+	d.shop.Service.Backup = "***/2" // a platform has masked a part of it
+	if err := d.apply(short("2")); err == nil || !strings.Contains(err.Error(), "contains a secret") {
+		t.Fatalf("with a name that is masked in part: %v", err)
+	}
 	d.shop.Service.Backup = "backup"
 	d.did()
 	d.must(d.apply(short("2")))

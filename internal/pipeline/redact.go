@@ -20,6 +20,9 @@ const (
 	minPiece = 4
 )
 
+// Masked reports whether a redactor has masked something in a text.
+func Masked(text string) bool { return strings.Contains(text, mask) }
+
 // Redactor masks secrets. It looks at the output of a command line by line, so it masks a
 // secret of several lines by its lines. It masks no secret that is only white space.
 type Redactor struct {

@@ -201,6 +201,8 @@ func (a dataWork) backupName(name string) (string, error) {
 		return "", fails(fmt.Sprintf("the name of the backup has more than %d characters", longestBackup))
 	case strings.ContainsFunc(name, unicode.IsControl) || !utf8.ValidString(name):
 		return "", fails(fmt.Sprintf("the name %q of the backup has characters that can't be printed", name))
+	case pipeline.Masked(name): // by the platform, as its output is
+		return "", fails(fmt.Sprintf("the name %q of the backup contains a secret, which can't be recorded", name))
 	case pipeline.NewRedactor(append(a.secrets.all(), a.outputs.SecretEnv.Values()...)...).Text(name) != name:
 		return "", fails("the name of the backup contains a secret, and would be recorded")
 	}
