@@ -354,7 +354,7 @@ func TestForesight(t *testing.T) {
 	plan := func() (pipeline.StagePlan, bool) {
 		t.Helper()
 		st := d.seen()
-		p, current, stored := st.PlanOf(st.Stages["production"], build("2"))
+		p, current, stored := pipeline.PlanOf(st, st.Stages["production"], build("2"))
 		return p, stored && current
 	}
 	first := func() (report.Infrastructure, bool) {

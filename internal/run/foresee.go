@@ -28,9 +28,9 @@ func (s *Stages) PlanInfrastructure(ctx context.Context, pipelineName, stageName
 	if !ok {
 		return pipeline.StagePlan{}, state.NoStage(pipelineName, stageName)
 	}
-	plan, current, _ := st.PlanOf(stage, build)
+	plan, current, _ := pipeline.PlanOf(st, stage, build)
 	switch {
-	case st.PlanBasis(stage, build) == "":
+	case pipeline.PlanBasis(st, stage, build) == "":
 		return pipeline.StagePlan{}, pipeline.Errorf(pipeline.CodeInvalid, "plan infrastructure", "stage %q has no persistent environment, or build %s has no module", stageName, build)
 	case current && plan.Unknown == "":
 		return plan, nil
@@ -54,7 +54,7 @@ func (s *Stages) foreseeNext(ctx context.Context, pipelineName, after string) {
 		if build == "" || waits == "" && stage.Trigger != pipeline.TriggerManual { // it moves by itself
 			continue
 		}
-		if _, current, _ := st.PlanOf(stage, build); current || st.PlanBasis(stage, build) == "" {
+		if _, current, _ := pipeline.PlanOf(st, stage, build); current || pipeline.PlanBasis(st, stage, build) == "" {
 			continue
 		}
 		if _, err := s.foresee(ctx, st, stage, build); err != nil {
@@ -68,7 +68,7 @@ func (s *Stages) foresee(ctx context.Context, st *pipeline.State, stage pipeline
 	env, exists := st.RunEnvironment(stage.Name, pipeline.ForStage)
 	plan := pipeline.StagePlan{
 		Stage: stage.Name, Build: build, Environment: env.ID, Package: st.Builds[build].Module.Digest, Serving: env.Build,
-		Basis: st.PlanBasis(stage, build), Actor: s.holder.Actor, At: s.now().UTC(),
+		Basis: pipeline.PlanBasis(st, stage, build), Actor: s.holder.Actor, At: s.now().UTC(),
 	}
 	next := env
 	if !exists {
