@@ -118,6 +118,8 @@ resource "penstock_stage" "pre_production" {
   type     = "pre-production"
   after    = [penstock_stage.exploratory.passed, penstock_stage.capacity.passed]
   steps    = [{ name = "orders", http = { path = "/orders", status = 200 } }]
+
+  environment = { unmasked = true } # the orders name nobody; otherwise service.mask hides who ordered
 }
 
 # Production: moves when production_build changes, without a failed request.

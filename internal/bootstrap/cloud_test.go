@@ -219,11 +219,19 @@ func TestDeleteKeepsTheRecord(t *testing.T) {
 	t.Parallel()
 	c := cloudtest.New(t)
 	s := simulated(c, "going")
-	vpcs, err := ec2.NewFromConfig(c.Own()).DescribeVpcs(t.Context(), &ec2.DescribeVpcsInput{}) // the account's own; the simulator can't delete one
-	must(t, err)
-	apply(t, s, bootstrap.Parameters{VPC: aws.ToString(vpcs.Vpcs[0].VpcId), PublicSubnets: []string{"subnet-1"}, PrivateSubnets: []string{"subnet-1"}})
+	apply(t, s, bootstrap.Parameters{})
 	r, err := s.Find(t.Context())
 	must(t, err)
+	machines := ec2.NewFromConfig(c.Own())
+	made, err := machines.RunInstances(t.Context(), &ec2.RunInstancesInput{
+		ImageId: aws.String(cloudtest.BaseImage), InstanceType: "t3.small", MinCount: aws.Int32(1), MaxCount: aws.Int32(1), SubnetId: aws.String(r.PublicSubnets[0]),
+	})
+	must(t, err)
+	id := aws.ToString(made.Instances[0].InstanceId)
+	if _, err := s.Delete(t.Context(), none, nil); pipeline.CodeOf(err) != pipeline.CodeFailed || !strings.Contains(err.Error(), id) {
+		t.Errorf("deleted a network with instance %s in it: %v", id, err)
+	}
+	c.Terminate(id)
 	kept, err := s.Delete(t.Context(), none, nil)
 	must(t, err)
 	if kept.Bucket != r.Bucket || kept.Table != r.Table {
@@ -234,5 +242,10 @@ func TestDeleteKeepsTheRecord(t *testing.T) {
 	}
 	if _, err := s.Find(t.Context()); pipeline.CodeOf(err) != pipeline.CodeNotFound {
 		t.Errorf("found %v, want not found", err)
+	}
+	vpcs, err := machines.DescribeVpcs(t.Context(), &ec2.DescribeVpcsInput{})
+	must(t, err)
+	if len(vpcs.Vpcs) != 1 { // the account's own
+		t.Errorf("%d VPCs are left, want one", len(vpcs.Vpcs))
 	}
 }

@@ -28,6 +28,7 @@ func TestCompactTemplate(t *testing.T) {
 	given := map[string]string{
 		"Ci": "yes", "Repository": "https://example.com/a.git", "RepositoryToken": "/t", "OwnKey": "yes", "Zones": "3", "NatGateway": "yes",
 		"ParameterPath": "/acme", "ImageKeys": "arn:aws:kms:eu-west-1:111111111111:key/1",
+		"HostedZones": "arn:aws:route53:::hostedzone/Z0", "RecordNames": "*.shop.example.com",
 	}
 	source, compact := iamtest.Deploy(read(t, "template.yaml"), given), iamtest.Deploy(bootstrap.Template(), given)
 	for name, r := range source.Resources {

@@ -10,11 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
-// UploaderOf and TemplateBucket are for tests of the package alone.
-var (
-	UploaderOf     = uploaderOf
-	TemplateBucket = templateBucket
-)
+// UploaderOf is for tests of the package alone.
+var UploaderOf = uploaderOf
 
 // LaterUploaderOf returns an uploader whose clock is a day ahead.
 func LaterUploaderOf(cfg aws.Config) Uploader {

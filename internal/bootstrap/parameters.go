@@ -52,6 +52,8 @@ type Parameters struct {
 	OwnKey         *bool             // whether bucket, table and topic have a key of the account's own; default no
 	ImageKeys      []string          // ARNs of KMS keys of images and volumes, beside those with an alias below alias/penstock/; default none
 	ParameterPath  string            // path of SSM parameters that name images, beside /penstock; default none
+	HostedZones    []string          // IDs or ARNs of zones of Route 53 in which environments may have the RecordNames; default none
+	RecordNames    []string          // with * and ?
 	InstanceRoles  []string          // ARNs of roles that deployers may hand to instances, with profiles that stages name; default none
 	Deployers      []string          // ARNs of who may take the deployer role; default everybody of the account whose own policies say so
 	ExternalID     string            // that they must pass; default none
@@ -117,6 +119,9 @@ func (p Parameters) Validate() error {
 			return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not the ARN of a KMS key", key).
 				WithHint("Write it like arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab. An alias will not do.")
 		}
+	}
+	if err := p.validateNames(op); err != nil {
+		return err
 	}
 	for _, role := range p.InstanceRoles {
 		if !roleARN.MatchString(role) {
@@ -267,6 +272,8 @@ func (p Parameters) expand(stack *types.Stack) []types.Parameter {
 	set("ServicePort", number(p.ServicePort))
 	set("ClientCidr", p.Clients)
 	set("ImageKeys", strings.Join(p.ImageKeys, ","))
+	set("HostedZones", strings.Join(zoneARNs(p.HostedZones), ","))
+	set("RecordNames", strings.Join(ownedNames(p.RecordNames), ","))
 	set("InstanceRoles", strings.Join(p.InstanceRoles, ","))
 	set("Deployers", strings.Join(p.Deployers, ","))
 	set("ExternalId", p.ExternalID)
@@ -276,29 +283,29 @@ func (p Parameters) expand(stack *types.Stack) []types.Parameter {
 	set("PermissionsBoundary", p.Boundary)
 	set("RolePath", p.RolePath)
 	set("ParameterPath", p.ParameterPath)
+	set("ApplyMinutes", number(p.Every))
+	choose("CiPrivate", p.PrivateCI)
+	p.expandCI(set)
+	list := make([]types.Parameter, 0, len(values))
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		list = append(list, types.Parameter{ParameterKey: aws.String(name), ParameterValue: aws.String(values[name])})
+	}
+	return list
+}
+
+// expandCI sets how a configuration is applied, and on which machines.
+func (p Parameters) expandCI(set func(name, value string)) {
 	set("Repository", p.Repository)
 	set("RepositoryRef", p.Ref)
 	set("RepositoryDirectory", p.Directory)
 	set("RepositoryToken", p.Token)
 	set("WebhookSecret", p.Webhook)
 	set("TerraformVersion", p.Terraform)
-	set("ApplyMinutes", number(p.Every))
 	for name, size := range map[string]string{"ApplyCompute": p.ApplyCompute, "StepCompute": p.StepCompute} {
 		if size != "" {
-			values[name] = "BUILD_GENERAL1_" + strings.ToUpper(size)
+			set(name, "BUILD_GENERAL1_"+strings.ToUpper(size))
 		}
 	}
-	choose("CiPrivate", p.PrivateCI)
-	return listed(values)
-}
-
-// listed returns values as parameters, by name.
-func listed(values map[string]string) []types.Parameter {
-	list := make([]types.Parameter, 0, len(values))
-	for _, name := range slices.Sorted(maps.Keys(values)) {
-		list = append(list, types.Parameter{ParameterKey: aws.String(name), ParameterValue: aws.String(values[name])})
-	}
-	return list
 }
 
 // checkWebhook refuses webhooks where nothing looks: without a table of the stack's own each

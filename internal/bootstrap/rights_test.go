@@ -225,7 +225,7 @@ func grouping(b *rightsBed, name string, tags map[string]string) *autoscaling.Cr
 // rights are the calls of TestRoles, by what they are for.
 func (b *rightsBed) rights() map[string]right {
 	all := map[string]right{}
-	for _, list := range []map[string]right{b.recordRights(), b.fileRights(), b.machineRights(), b.groupRights(), b.scalingRights(), b.imageRights(), b.keyRights(), b.otherRights()} {
+	for _, list := range []map[string]right{b.recordRights(), b.fileRights(), b.machineRights(), b.groupRights(), b.scalingRights(), b.listenerRights(), b.imageRights(), b.keyRights(), b.otherRights()} {
 		for name, r := range list {
 			if _, twice := all[name]; twice {
 				b.Fatalf("%q is there twice", name)
@@ -419,6 +419,13 @@ func (b *rightsBed) fileRights() map[string]right {
 	}
 }
 
+// tagging adds a tag to what is launched.
+func tagging(key, value string) func(*ec2.RunInstancesInput) {
+	return func(in *ec2.RunInstancesInput) {
+		in.TagSpecifications[0].Tags = append(in.TagSpecifications[0].Tags, ec2types.Tag{Key: aws.String(key), Value: aws.String(value)})
+	}
+}
+
 func (b *rightsBed) machineRights() map[string]right {
 	call := func(do func(context.Context, *ec2.Client) error) func(aws.Config) error {
 		return func(cfg aws.Config) error { return do(b.Context(), ec2.NewFromConfig(cfg)) }
@@ -465,6 +472,12 @@ func (b *rightsBed) machineRights() map[string]right {
 		})},
 		"launch into production's security group":    {"D", launch(func(in *ec2.RunInstancesInput) { in.NetworkInterfaces[0].Groups = []string{b.lastingGroup} })},
 		"launch with another instance profile":       {"", launch(func(in *ec2.RunInstancesInput) { in.IamInstanceProfile.Name = aws.String("admin") })},
+		"launch as an environment of one's own":      {"D L", launch(tagging("penstock:environment", "s-1"))},
+		"launch as the environment of a stage":       {"D", launch(tagging("penstock:environment", "e-1"))},
+		"launch as a stage":                          {"D", launch(tagging("penstock:stage", "production"))},
+		"label as an environment of one's own":       {"D L", tag(b.free, map[string]string{"penstock:environment": "s-1"})},
+		"label as the environment of a stage":        {"D", tag(b.free, map[string]string{"penstock:environment": "e-1"})},
+		"label as a stage":                           {"D", tag(b.free, map[string]string{"penstock:stage": "production"})},
 		"terminate an instance of the stack":         {"D L", terminate(b.free)},
 		"terminate what a stage runs":                {"D", terminate(b.staged)},
 		"terminate what expires":                     {"D E L S", terminate(b.expiring)},
@@ -512,6 +525,14 @@ func (b *rightsBed) groupRights() map[string]right {
 			return err
 		}
 	}
+	serve := func(target string) func(aws.Config) error {
+		return func(cfg aws.Config) error {
+			in := grouping(b, "new", stackTag)
+			in.TargetGroupARNs = []string{"arn:aws:elasticloadbalancing:eu-west-1:" + b.cloud.ID + ":targetgroup/" + target + "/0123456789abcdef"}
+			_, err := autoscaling.NewFromConfig(cfg).CreateAutoScalingGroup(b.Context(), in)
+			return err
+		}
+	}
 	unschedule := func(group string) func(aws.Config) error {
 		return func(cfg aws.Config) error {
 			_, err := scheduler.NewFromConfig(cfg).DeleteSchedule(b.Context(), &scheduler.DeleteScheduleInput{GroupName: aws.String(group), Name: aws.String("penstock-e-1")})
@@ -550,6 +571,12 @@ func (b *rightsBed) groupRights() map[string]right {
 			_, err := autoscaling.NewFromConfig(cfg).CreateAutoScalingGroup(b.Context(), grouping(b, "new", stackTag))
 			return err
 		}},
+		"make a group as the environment of a stage": {"D", func(cfg aws.Config) error {
+			_, err := autoscaling.NewFromConfig(cfg).CreateAutoScalingGroup(b.Context(), grouping(b, "new", with(stackTag, "penstock:environment", "e-1")))
+			return err
+		}},
+		"make a group that serves an environment of one's own": {"D L", serve("penstock-s-1")},
+		"make a group that serves a stage":                     {"D", serve("penstock-f-1")},
 		"make a group without the stack's tag": {"", func(cfg aws.Config) error {
 			_, err := autoscaling.NewFromConfig(cfg).CreateAutoScalingGroup(b.Context(), grouping(b, "new", nil))
 			return err

@@ -71,7 +71,7 @@ func (u bucketUploader) Upload(ctx context.Context, stack, text string) (string,
 	if err != nil {
 		return "", nil, cloud.Fault(ctx, op, err)
 	}
-	b := templates{u.objects, templateBucket(stack, aws.ToString(who.Account), region), aws.ToString(who.Account), u.now}
+	b := templates{u.objects, TemplateBucket(stack, aws.ToString(who.Account), region), aws.ToString(who.Account), u.now}
 	key := "template-" + rand.Text() + ".yaml"
 	remove := func(ctx context.Context) error { return b.remove(ctx, key) }
 	err = poll.Until(ctx, bucketRivalry, func(ctx context.Context) (poll.Probe, error) {
@@ -156,8 +156,9 @@ func unlessGone(err error) error {
 	return err
 }
 
-// templateBucket names the bucket. A name of a stack is shortened to what a bucket's takes.
-func templateBucket(stack, account, region string) string {
+// TemplateBucket returns the name of the bucket that holds the template of a stack in an account
+// and region while a change set is made. A name of a stack is shortened to what a bucket's takes.
+func TemplateBucket(stack, account, region string) string {
 	rest := "-template-" + account + "-" + region
 	stack = strings.ToLower(stack)
 	if most := 63 - len(rest); len(stack) > most {

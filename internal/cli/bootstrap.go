@@ -85,6 +85,8 @@ func (o *bootstrapOptions) flags(c *cobra.Command) {
 	flags.Bool("public-instances", false, "let clients reach the service on single instances, too, for public_endpoints")
 	flags.Bool("own-key", false, "encrypt bucket, table and topic with a KMS key of the account, which costs money every month")
 	flags.StringSliceVar(&p.ImageKeys, "image-keys", nil, "ARNs of KMS keys of images and volumes, beside those with an alias below alias/penstock/: the default key of EBS, or keys of accounts that share images")
+	flags.StringSliceVar(&p.HostedZones, "hosted-zones", nil, "IDs of hosted zones of Route 53 in which environments may have names (environment.dns)")
+	flags.StringSliceVar(&p.RecordNames, "record-names", nil, "names that environments may have there, with * and ?, such as shop.example.com")
 	flags.StringSliceVar(&p.InstanceRoles, "instance-roles", nil, "ARNs of roles that instances may have where a stage names their instance profile, beside those of the stack")
 	flags.StringSliceVar(&p.Deployers, "deployers", nil, "ARNs of roles, users or accounts that may take the deployer role (default: everybody of the account whose own policies say so)")
 	flags.StringVar(&p.ExternalID, "external-id", "", "the external ID that they must pass")
@@ -127,7 +129,7 @@ func (o *bootstrapOptions) complete(c *cobra.Command) error {
 		p.PublicSubnets = p.PrivateSubnets
 	}
 	if o.destroy {
-		for _, name := range []string{"zones", "nat", "addresses", "vpc", "subnets", "public-subnets", "bucket", "table", "port", "clients", "test-clients", "listener-ports", "public-instances", "own-key", "image-keys", "instance-roles", "deployers", "external-id", "oidc-provider", "oidc-subjects", "oidc-audience", "permissions-boundary", "role-path", "tags", "parameter-path",
+		for _, name := range []string{"zones", "nat", "addresses", "vpc", "subnets", "public-subnets", "bucket", "table", "port", "clients", "test-clients", "listener-ports", "public-instances", "own-key", "image-keys", "hosted-zones", "record-names", "instance-roles", "deployers", "external-id", "oidc-provider", "oidc-subjects", "oidc-audience", "permissions-boundary", "role-path", "tags", "parameter-path",
 			"repository", "ref", "directory", "repository-token", "webhook-secret", "terraform", "every", "apply-compute", "step-compute", "private-ci", "dry-run"} {
 			if flags.Changed(name) {
 				return &usageError{fmt.Errorf("--destroy removes the whole stack, so --%s has no effect with it", name)}

@@ -289,6 +289,9 @@ func noteOfRun(r report.RunView) string {
 	if n := r.Changes; n != nil && !n.None() && r.Error == "" {
 		return fmt.Sprintf("infrastructure: %d added, %d changed, %d destroyed", n.Added, n.Changed, n.Destroyed)
 	}
+	if r.Error == "" && r.Backup != "" {
+		return "backup " + r.Backup
+	}
 	return pipeline.FirstLine(r.Error)
 }
 

@@ -5,6 +5,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -167,6 +168,8 @@ type promoteOptions struct {
 	*factory
 	target
 	back, cancel, yes bool
+	restore           bool
+	backup            string
 }
 
 func newRollback(f *factory, runF func(context.Context, *promoteOptions) error) *cobra.Command {
@@ -179,14 +182,21 @@ func newRollback(f *factory, runF func(context.Context, *promoteOptions) error) 
 		Short: "Let a stage with a manual trigger move back to an older build",
 		Long: "Let a stage with a manual trigger, such as production, move back to an older build; without BUILD, the last\n" +
 			"one before the current build that passed the stage. The next apply deploys it. PIPELINE may be left out if\n" +
-			"there is only one, and STAGE if only one has a manual trigger.\n\n" + asks,
+			"there is only one, and STAGE if only one has a manual trigger.\n\n" +
+			"The data stays as it is, unless --restore-data is given: service.restore then restores the backup that was\n" +
+			"taken before the build that replaced the older one was migrated in, or the one that --backup names. What was\n" +
+			"written since is lost. `penstock runs --json` lists the backups.\n\n" + asks,
 		Args: args(0, 3),
 		RunE: func(c *cobra.Command, given []string) error {
-			o.read(given)
+			if o.read(given); o.backup != "" && !o.restore {
+				return &usageError{errors.New("cannot roll back: --backup is for --restore-data")}
+			}
 			return runF(c.Context(), o)
 		},
 	}
 	c.Flags().BoolVar(&o.yes, "yes", false, "do not show what is known, and do not ask")
+	c.Flags().BoolVar(&o.restore, "restore-data", false, "restore a backup of the data, too: what was written since is lost")
+	c.Flags().StringVar(&o.backup, "backup", "", "with --restore-data: the name of the backup")
 	return c
 }
 
@@ -225,7 +235,7 @@ func runPromote(ctx context.Context, o *promoteOptions) error {
 		if err := o.resolve(ctx, a, what, &o.target); err != nil {
 			return err
 		}
-		c := decision.Command{Verb: verb, Pipeline: o.pipeline, Stage: o.stage, Build: o.build}
+		c := decision.Command{Verb: verb, Pipeline: o.pipeline, Stage: o.stage, Build: o.build, RestoreData: o.restore, Backup: o.backup}
 		if err := (asker{o.factory, a}).confirm(ctx, &c, o.yes || o.cancel, true); err != nil {
 			return err
 		}
@@ -245,6 +255,9 @@ func runPromote(ctx context.Context, o *promoteOptions) error {
 func moves(done decision.Outcome) string {
 	p, from, to := done.Promotion, done.From, done.To
 	switch {
+	case p.Restore != nil:
+		return fmt.Sprintf("Stage %s goes back from %s to %s. The next apply restores backup %s of %s, and deploys it.",
+			p.Stage, inFull(from), inFull(to), p.Restore.Backup, pipeline.Moment(p.Restore.At.Local()))
 	case from.ID == "":
 		return fmt.Sprintf("Stage %s is promoted to %s. The next apply deploys it.", p.Stage, inFull(to))
 	case from.ID == to.ID:

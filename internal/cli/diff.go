@@ -88,7 +88,7 @@ func runDiff(ctx context.Context, o *diffOptions) error {
 				return err
 			}
 		}
-		return cmp.Or(o.files(d), o.infrastructure(d), o.parts(d))
+		return cmp.Or(o.files(d), o.migrations(d), o.infrastructure(d), o.parts(d))
 	})
 }
 
@@ -177,6 +177,20 @@ func (o *diffOptions) files(d report.Diff) error {
 		fmt.Fprintln(o.Err, "There are more commits or files than these.")
 	}
 	return nil
+}
+
+// migrations lists the files of the data component that the migration of the second build
+// brings.
+func (o *diffOptions) migrations(d report.Diff) error {
+	if len(d.Migrations) == 0 {
+		return nil
+	}
+	fmt.Fprintln(o.Out)
+	t := o.newTable("MIGRATION", "CHANGE")
+	for _, m := range d.Migrations {
+		t.row(m.Path, m.Change)
+	}
+	return t.flush()
 }
 
 func (o *diffOptions) parts(d report.Diff) error {

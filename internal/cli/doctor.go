@@ -35,7 +35,7 @@ func newDoctor(f *factory, runF func(context.Context, *doctorOptions) error) *co
 		RunE: func(c *cobra.Command, _ []string) error { return runF(c.Context(), o) },
 	}
 	c.Flags().BoolVar(&o.deep, "deep", false, "also check every entry of the ledger")
-	c.Flags().BoolVar(&o.aws, "aws", false, "also ask AWS itself: rights of the roles, the default key, ways of the subnets, quotas")
+	c.Flags().BoolVar(&o.aws, "aws", false, "also ask AWS itself: rights of the roles, the default key, ways of the subnets, quotas, architectures")
 	return c
 }
 

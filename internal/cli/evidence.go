@@ -101,7 +101,7 @@ func (q asker) foresee(ctx context.Context, pipelineName string, list []report.I
 			continue
 		}
 		fmt.Fprintf(q.Err, "Plans what the build would do to the infrastructure of stage %s …\n", present.Line(i.Stage))
-		plan, err := q.app.Engine.Stages.Foresee(ctx, pipelineName, i.Stage, i.Build)
+		plan, err := q.app.Engine.Stages.PlanModule(ctx, pipelineName, i.Stage, i.Build)
 		if err != nil {
 			fmt.Fprintf(q.Err, "It could not be planned: %s\n", present.Line(err.Error()))
 			continue
@@ -134,10 +134,38 @@ func (q asker) confirm(ctx context.Context, c *decision.Command, yes, needed boo
 	if err := q.show(screenOf(q.Err), e); err != nil {
 		return err
 	}
+	if c.RestoreData {
+		if err := q.showRestore(ctx, *c); err != nil {
+			return err
+		}
+	}
 	question := map[decision.Verb]string{
 		decision.Approve: "Approve it", decision.Reject: "Reject it", decision.Promote: "Promote it", decision.Rollback: "Roll back", decision.Override: "Override the gate",
 	}[c.Verb]
+	if c.RestoreData {
+		question += ", and restore that backup"
+	}
 	return q.ask(ctx, op, yes, "\n"+question)
+}
+
+// showRestore says which backup a rollback restores, and what is lost by that.
+func (q asker) showRestore(ctx context.Context, c decision.Command) error {
+	st, err := q.app.Engine.State(ctx, c.Pipeline)
+	if err != nil {
+		return err
+	}
+	r, err := decision.RestoreOf(st, st.Stages[c.Stage], c)
+	if err != nil {
+		return err
+	}
+	w := &evidenceWriter{factory: q.factory, on: screenOf(q.Err)}
+	w.line("")
+	w.line(w.on.paint("Data", bold))
+	w.paragraph(fmt.Sprintf("service.restore restores backup %s. It was taken at %s, %s, before %s was deployed. Everything that was written since is lost.",
+		r.Backup, pipeline.Moment(r.At.Local()), present.Ago(q.now(), r.At), inFull(st.Builds[r.Build])))
+	w.paragraph("The build that serves goes on until the older one gets its traffic. What it writes in between is lost, or mixed with the restored data, and requests may fail. " +
+		"service.backup backs up what is there now, before that.")
+	return w.err
 }
 
 // shownCommits is how many commits are listed before a question. `penstock diff` lists all.

@@ -5,7 +5,10 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -33,7 +36,8 @@ func newGC(f *factory, runF func(context.Context, *gcOptions) error) *cobra.Comm
 			"left, after asking. Nothing that is in use, or that a rollback may need, is ever removed; `penstock images`\n" +
 			"says what keeps an image.\n\n" +
 			"An apply does the same by itself, and also removes expired archives of destroyed pipelines. Use this after a\n" +
-			"crash, or with --dry-run to see what would go.",
+			"crash, or with --dry-run to see what would go.\n\n" +
+			"It also runs service.finish at the stages where that is due, which an apply does, too.",
 		Args: args(0, 1),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.request.Pipeline = arg(given, 0)
@@ -70,8 +74,29 @@ func runGC(ctx context.Context, o *gcOptions) error {
 		if g, err = a.Engine.Collector.Collect(ctx, o.request); err != nil {
 			return err
 		}
-		return o.list("removed", g)
+		if err := o.list("removed", g); err != nil {
+			return err
+		}
+		return o.finish(ctx, a)
 	})
+}
+
+// finish runs service.finish where it is due.
+func (o *gcOptions) finish(ctx context.Context, a *app.App) error {
+	states, err := selectPipelines(ctx, a, o.request.Pipeline)
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(states)) {
+		stages, failed := a.Engine.Stages.FinishDue(ctx, name)
+		for _, stage := range stages {
+			if err := o.remark(fmt.Sprintf("service.finish was run at stage %s of %s.", stage, name)); err != nil {
+				return err
+			}
+		}
+		err = errors.Join(err, failed)
+	}
+	return err
 }
 
 func (o *gcOptions) list(verb string, g collect.Garbage) error {

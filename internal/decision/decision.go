@@ -106,7 +106,11 @@ type Command struct {
 	// about the one that was promoted. Pause, Resume and Retry are about no build.
 	Build  string
 	Reason string // Reject and Override need one; at most MaxReason characters
-	Looked Looked
+	// RestoreData lets a Rollback restore a backup, too: the one of the name in Backup, or
+	// that which belongs to the build if it is empty.
+	RestoreData bool
+	Backup      string
+	Looked      Looked
 }
 
 // MaxReason is how many characters a reason has at most. A decision has everybody's, and a
@@ -220,7 +224,13 @@ func (d *Decisions) Complete(st *pipeline.State, c Command) (Command, error) {
 	case Promote, Rollback:
 		place := PlaceOf(st, s)
 		c.Looked.Place = &place
-		err := destination(st, s, &c)
+		if err := destination(st, s, &c); err != nil {
+			return c, err
+		}
+		restore, err := RestoreOf(st, s, c)
+		if restore != nil {
+			c.Backup = restore.Backup
+		}
 		return c, err
 	case Approve, Reject, Lift:
 		run, version := "", st.Version(pipeline.RecordDecision, pipeline.StageBuild(s.Name, c.Build))

@@ -114,7 +114,11 @@ func (d *Decisions) promote(st *pipeline.State, s pipeline.Stage, c Command) (re
 	if err := destination(st, s, &c); err != nil {
 		return record{}, err
 	}
-	p := pipeline.Promotion{Pipeline: s.Pipeline, Stage: s.Name, Build: c.Build, Actor: d.person.Name, At: d.now().UTC()}
+	restore, err := RestoreOf(st, s, c)
+	if err != nil {
+		return record{}, err
+	}
+	p := pipeline.Promotion{Pipeline: s.Pipeline, Stage: s.Name, Build: c.Build, Actor: d.person.Name, At: d.now().UTC(), Restore: restore}
 	r := record{
 		outcome: Outcome{Promotion: p, From: current, To: st.Builds[c.Build]},
 		event:   &pipeline.Event{Kind: pipeline.BuildPromoted, Facts: pipeline.Facts{Promotion: &p}},

@@ -27,6 +27,8 @@ resource "penstock_stage" "pre_production" {
   pipeline = penstock_pipeline.p.name
   type     = "pre-production"
   after    = [penstock_stage.exploratory.passed]
+
+  environment = { unmasked = true }
 }
 resource "penstock_stage" "production" {
   pipeline = penstock_pipeline.p.name

@@ -50,6 +50,9 @@ func start(t *testing.T, w *world, work string) *desk {
 	if w.form != noModule {
 		d.shop.Module = &pipeline.Module{Directory: "environment"}
 	}
+	if w.form == instead {
+		d.shop.Service = pipeline.Service{}
+	}
 	return d
 }
 
@@ -84,6 +87,9 @@ func stage(kind pipeline.StageType, after ...string) pipeline.Stage {
 		s.Artifact = "out"
 		s.Steps = []pipeline.Step{{Name: "build", Command: "make"}}
 		s.BaseImage = "img-base"
+	}
+	if kind == pipeline.TypePreProduction {
+		s.Env = &pipeline.EnvironmentSpec{Unmasked: true}
 	}
 	return s.WithDefaults(nil, nil)
 }

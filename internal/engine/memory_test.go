@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -50,6 +51,7 @@ type world struct {
 	reused    string            // the fleet that Prepare takes again, instead of a new one
 	unhealthy map[string]bool   // artifact digests whose service never becomes healthy
 	stepRuns  map[string]int    // by command
+	hooked    []string          // what hooks did, in order
 	during    map[string]func() // by command or step: called while a step runs
 }
 
@@ -92,7 +94,7 @@ func (w *world) copied() *world {
 	for id, log := range w.logs {
 		c.logs[id] = bytes.NewBuffer(bytes.Clone(log.Bytes()))
 	}
-	c.fences = maps.Clone(w.fences)
+	c.fences, c.hooked = maps.Clone(w.fences), slices.Clone(w.hooked)
 	c.images, c.artifacts, c.published = maps.Clone(w.images), maps.Clone(w.artifacts), maps.Clone(w.published)
 	c.unhealthy, c.stepRuns, c.during = maps.Clone(w.unhealthy), maps.Clone(w.stepRuns), maps.Clone(w.during)
 	return c
@@ -340,6 +342,14 @@ func (p memPlatform) RemoveImage(ctx context.Context, id string) error {
 }
 
 func (p memPlatform) Prepare(ctx context.Context, r pipeline.FleetRequest) (fleet pipeline.Fleet, err error) {
+	for _, h := range r.Hooks {
+		if p.reused != "" && !h.Again {
+			continue
+		}
+		if err := h.Run(ctx, p.hook(h, r.Env["PENSTOCK_BUILD"], r.Log)); err != nil {
+			return fleet, err
+		}
+	}
 	return fleet, p.change(ctx, "prepare", func() error {
 		if _, ok := p.images[r.Image]; !ok && r.Image != "" {
 			return pipeline.Errorf(pipeline.CodeNotFound, "prepare", "no image %s", r.Image)
@@ -362,6 +372,31 @@ func (p memPlatform) Prepare(ctx context.Context, r pipeline.FleetRequest) (flee
 		fleet = pipeline.Fleet{ID: r.Fleet, Endpoint: "http://test/" + r.Fleet}
 		return nil
 	})
+}
+
+// hook returns what runs a hook. One "fail" fails, as does one "fail BUILD" for a build. Each
+// prints how often it has run in the world.
+func (p memPlatform) hook(h pipeline.Hook, build string, log io.Writer) pipeline.HookFunc {
+	return func(ctx context.Context) (last string, err error) {
+		err = p.change(ctx, h.Name, func() error {
+			said := strings.TrimPrefix(h.Name, "service.") + " " + build
+			if backup := h.Env["PENSTOCK_BACKUP"]; backup != "" {
+				said += " " + backup
+			}
+			if h.From != "" {
+				said += " from " + h.Env["PENSTOCK_FROM_ENDPOINT"] + " " + h.Env["PENSTOCK_FROM_COLOUR"]
+			}
+			p.hooked = append(p.hooked, said)
+			if h.Line == "fail" || h.Line == "fail "+build {
+				return pipeline.Errorf(pipeline.CodeFailed, "run "+h.Name, "exit status 7")
+			}
+			p.stepRuns[h.Name]++
+			last = fmt.Sprintf("%s-%d", h.Line, p.stepRuns[h.Name])
+			return nil
+		})
+		fmt.Fprintln(log, last)
+		return last, err
+	}
 }
 
 func (p memPlatform) LogCommand(lines int, follow bool) string {
@@ -431,6 +466,7 @@ func (p memPlatform) Trust(ctx context.Context, id string, proxies []string) err
 	return p.change(ctx, "trust", func() error { p.envs[id].proxies = proxies; return nil })
 }
 
+func (p memPlatform) Foresee(context.Context, pipeline.Foresight) (string, error)         { return "", nil }
 func (p memPlatform) CheckLaunch(context.Context, string, string, *pipeline.Volume) error { return nil }
 func (p memPlatform) CheckService(pipeline.Service) error                                 { return nil }
 
@@ -439,7 +475,21 @@ func (p memPlatform) Extend(ctx context.Context, id string, at time.Time) error 
 }
 
 func (p memPlatform) Exec(ctx context.Context, id, fleet string, c pipeline.Command, log io.Writer) (exit int, err error) {
-	return exit, p.do(ctx, func() error { p.stepRuns[c.Line]++; return nil })
+	defer func() {
+		if exit != 0 {
+			fmt.Fprintln(log, "the table is locked")
+		}
+	}()
+	return exit, p.do(ctx, func() error {
+		p.stepRuns[c.Line]++
+		if c.Name == "service.finish" {
+			p.hooked = append(p.hooked, "finish "+p.envs[id].requests[fleet].Env["PENSTOCK_BUILD"])
+			if c.Line == "fail" {
+				exit = 7
+			}
+		}
+		return nil
+	})
 }
 
 func (p memPlatform) Describe(_ context.Context, ids ...string) (reports map[string]pipeline.EnvironmentReport, err error) {

@@ -275,8 +275,8 @@ func TestModuleForms(t *testing.T) {
 		want   string
 	}{
 		"it goes":               {beside, func(d *desk) { d.shop.Module = nil }, "has none any more"},
-		"it becomes the whole":  {beside, func(d *desk) { d.form = instead }, "has now the output"},
-		"it is no longer":       {instead, func(d *desk) { d.form = beside }, "no longer has the output"},
+		"it becomes the whole":  {beside, func(d *desk) { d.form, d.shop.Service = instead, pipeline.Service{} }, "has now the output"},
+		"it is no longer":       {instead, func(d *desk) { d.form, d.shop.Service = beside, shop.Service }, "no longer has the output"},
 		"it comes for the rest": {noModule, func(d *desk) { d.form, d.shop.Module = beside, &pipeline.Module{Directory: "environment"} }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -354,7 +354,7 @@ func TestForesight(t *testing.T) {
 	plan := func() (pipeline.StagePlan, bool) {
 		t.Helper()
 		st := d.seen()
-		p, current, stored := st.PlanOf(st.Stages["production"], build("2"))
+		p, current, stored := pipeline.PlanOf(st, st.Stages["production"], build("2"))
 		return p, stored && current
 	}
 	first := func() (report.Infrastructure, bool) {
@@ -382,7 +382,7 @@ func TestForesight(t *testing.T) {
 		t.Errorf("it planned %+v", last)
 	}
 	d.mustApply(pinned("2", "1"))
-	if _, err := d.Stages.Foresee(d.ctx, "shop", "production", build("2")); err != nil || len(d.planned) != 2 {
+	if _, err := d.Stages.PlanModule(d.ctx, "shop", "production", build("2")); err != nil || len(d.planned) != 2 {
 		t.Errorf("what is stored is planned again: %d plans, %v", len(d.planned), err)
 	}
 	diff, err := d.Reports.Diff(d.ctx, "shop", "production", build("2"))
@@ -421,7 +421,7 @@ func TestForesightFails(t *testing.T) {
 		t.Fatalf("it says %+v after %d plans", i.Plan, len(d.planned))
 	}
 	d.planFails = nil
-	plan, err := d.Stages.Foresee(d.ctx, "shop", "production", build("1"))
+	plan, err := d.Stages.PlanModule(d.ctx, "shop", "production", build("1"))
 	if err != nil || plan.Unknown != "" || plan.Added != 2 || len(d.planned) != 2 {
 		t.Errorf("asked again: %+v, %v", plan, err)
 	}

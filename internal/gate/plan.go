@@ -70,6 +70,7 @@ const (
 	ActionAdopt   Action = "adopt"   // the candidate has passed already; only the stage moves to it
 	ActionRestore Action = "restore" // the environment of the current build is gone; bring it up again
 	ActionAdjust  Action = "adjust"  // the environment has another number of instances, or trusts other proxies
+	ActionFinish  Action = "finish"  // what service.finish does is due for the current build
 	ActionEnd     Action = "end"     // the build that was tried in the environment is decided
 	ActionUnknown Action = "unknown" // it depends on what the stages above do in the apply
 )

@@ -47,6 +47,7 @@ const (
 	WhyScale         WhyKind = "scale"          // the environment is to have another number of Instances
 	WhyScaling       WhyKind = "scaling"        // the number of instances is to follow the load in another way
 	WhyProxies       WhyKind = "proxies"        // the endpoint is to trust other proxies
+	WhyFinish        WhyKind = "finish"         // service.finish is due
 	WhyPassed        WhyKind = "passed"         // the candidate passed before
 	WhyOverridden    WhyKind = "overridden"     // the candidate was let through
 	WhyDecided       WhyKind = "decided"        // the build in the environment is decided
@@ -92,6 +93,8 @@ func (w Why) String() string {
 		return "its number of instances is to follow the load in another way"
 	case WhyProxies:
 		return "its endpoint is to trust other proxies"
+	case WhyFinish:
+		return "service.finish of " + w.build() + " is due"
 	case WhyPassed:
 		return w.build() + " passed before"
 	case WhyOverridden:
@@ -365,6 +368,9 @@ func (r *rules) environmentAction(stage pipeline.Stage, candidate, digest string
 			return because(ActionAdjust, WhyScaling)
 		case !env.Spec.TrustsAlike(*stage.Env):
 			return because(ActionAdjust, WhyProxies)
+		}
+		if f, pending := r.PendingFinish(stage.Name); pending && f.Due && f.Build == candidate {
+			return because(ActionFinish, WhyFinish)
 		}
 	case stage.Approval && stage.Env != nil && !r.IsDecided(stage, candidate):
 		if env, ok := r.RunEnvironment(stage.Name, pipeline.ForInquiry); !ok || !env.Serves() || env.Build != candidate {

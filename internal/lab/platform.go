@@ -192,6 +192,9 @@ func (p *platform) LogCommand(int, bool) string { return "the service has printe
 // Check implements pipeline.Platform.
 func (p *platform) Check(pipeline.EnvironmentSpec) error { return nil }
 
+// Foresee implements pipeline.Platform.
+func (p *platform) Foresee(context.Context, pipeline.Foresight) (string, error) { return "", nil }
+
 // CheckLaunch implements pipeline.Platform.
 func (p *platform) CheckLaunch(context.Context, string, string, *pipeline.Volume) error { return nil }
 

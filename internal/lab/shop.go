@@ -136,6 +136,9 @@ func (l *Lab) shopConfiguration() configuration {
 			s.Artifact = "dist.tar.gz"
 		case pipeline.TypeAcceptance, pipeline.TypePreProduction:
 			s.OnFailure = pipeline.OnFailureKeep
+			if s.Type == pipeline.TypePreProduction {
+				s.Env.Unmasked = true // the shop keeps no data
+			}
 		case pipeline.TypeExploratory:
 			s.Env = &pipeline.EnvironmentSpec{Instances: 1}
 		}

@@ -155,6 +155,10 @@ func (c *change) failed(err error) error {
 // run runs a command that changes resources. While it runs, and when it has ended, its state
 // goes into the store.
 func (c *change) run(ctx context.Context, t *terraform, args ...string) error {
+	if err := c.w.load(c.site.State); err != nil {
+		return c.failed(err)
+	}
+	defer func() { _ = removeFile(c.w.ballast()) }()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	done, saved := make(chan struct{}), make(chan struct{})
@@ -178,13 +182,20 @@ func (c *change) run(ctx context.Context, t *terraform, args ...string) error {
 func (c *change) follow(ctx context.Context, done <-chan struct{}, stop context.CancelCauseFunc) {
 	tick := time.NewTicker(c.m.config.SaveEvery)
 	defer tick.Stop()
-	for {
+	for n := 1; ; n++ {
 		select {
 		case <-done:
 			return
 		case <-tick.C:
 		}
-		switch err := c.saveState(context.WithoutCancel(ctx)); {
+		if err := c.lighten(); err != nil {
+			stop(err) // and goes on to store what Terraform writes
+		}
+		err := c.saveState(context.WithoutCancel(ctx))
+		if err == nil && n%lookEvery == 0 {
+			err = c.displaced(context.WithoutCancel(ctx))
+		}
+		switch {
 		case err == nil:
 		case pipeline.CodeOf(err) == pipeline.CodeLeaseLost || pipeline.CodeOf(err) == pipeline.CodeConflict:
 			stop(err)
@@ -193,6 +204,24 @@ func (c *change) follow(ctx context.Context, done <-chan struct{}, stop context.
 			c.m.config.Logger.Warn("store state of module", "environment", c.site.environment, "error", err)
 		}
 	}
+}
+
+// lookEvery is after how many looks at the state one goes to the store, whether or not there
+// is something to store: nobody else tells who was displaced.
+const lookEvery = 5
+
+// displaced reports whether another process has taken over.
+func (c *change) displaced(ctx context.Context) error {
+	present, version, err := load(ctx, c.m.config.Store, c.site.spot)
+	if err != nil || version == c.site.version {
+		return err
+	}
+	for _, f := range c.site.fences {
+		if newest := present.Fences[f.Key]; f.Token < newest {
+			return pipeline.LeaseLost(c.op, f, newest)
+		}
+	}
+	return nil
 }
 
 // saveState stores the state if it has changed.
@@ -210,13 +239,10 @@ func (c *change) saveState(ctx context.Context) error {
 	return err
 }
 
-// lastSave bounds the attempts to store a state when all is done.
-const lastSave = time.Minute
-
 // saveLast stores the last state, also when ctx has ended. Where that can't be done, it stays
 // in the working directory, and the next change on this machine stores it.
 func (c *change) saveLast(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSave)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.m.config.SaveWait)
 	defer cancel()
 	err := poll.Until(ctx, poll.Schedule{First: 200 * time.Millisecond, Max: 5 * time.Second, Factor: 2, What: "the store of states"}, func(ctx context.Context) (poll.Probe, error) {
 		err := c.saveState(ctx)

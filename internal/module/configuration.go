@@ -23,6 +23,7 @@ type configuration struct {
 	outputs   map[string]bool
 	calls     []call
 	backend   string // "cloud" or "backend", where the module has one
+	encrypts  bool   // OpenTofu shall encrypt its state
 	providers map[string]string
 }
 
@@ -64,7 +65,7 @@ var topSchema = &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{
 }}
 
 var terraformSchema = &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{
-	{Type: "backend", LabelNames: []string{"type"}}, {Type: "cloud"}, {Type: "required_providers"},
+	{Type: "backend", LabelNames: []string{"type"}}, {Type: "cloud"}, {Type: "encryption"}, {Type: "required_providers"},
 }}
 
 var (
@@ -125,13 +126,13 @@ func readConfiguration(dir, shown string) (configuration, error) {
 
 // malformed returns the first error of some.
 func malformed(dir, shown string, diags hcl.Diagnostics) error {
-	d := diags.Errs()[0].(*hcl.Diagnostic)
-	text := d.Summary
-	if d.Detail != "" {
-		text += ": " + d.Detail
+	first := diags[slices.IndexFunc(diags, func(d *hcl.Diagnostic) bool { return d.Severity == hcl.DiagError })]
+	text := first.Summary
+	if first.Detail != "" {
+		text += ": " + first.Detail
 	}
-	if d.Subject != nil {
-		text = place(dir, shown, *d.Subject) + ": " + text
+	if first.Subject != nil {
+		text = place(dir, shown, *first.Subject) + ": " + text
 	}
 	return pipeline.Errorf(pipeline.CodeInvalid, "read module", "%s", text)
 }
@@ -178,7 +179,12 @@ func (c *configuration) read(body hcl.Body) hcl.Diagnostics {
 func (c *configuration) readSettings(body hcl.Body) {
 	content, _, _ := body.PartialContent(terraformSchema)
 	for _, b := range content.Blocks {
-		if b.Type != "required_providers" {
+		switch b.Type {
+		case "required_providers":
+		case "encryption":
+			c.encrypts = true
+			continue
+		default:
 			c.backend = b.Type
 			continue
 		}

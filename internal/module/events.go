@@ -22,20 +22,20 @@ type event struct {
 	Level      string      `json:"@level"`
 	Diagnostic *diagnostic `json:"diagnostic"`
 	Hook       struct {
-		Resource    resource `json:"resource"`
-		Action      string   `json:"action"`
-		Seconds     float64  `json:"elapsed_seconds"`
-		Provisioner string   `json:"provisioner"`
-		Output      string   `json:"output"`
+		Resource    subject `json:"resource"`
+		Action      string  `json:"action"`
+		Seconds     float64 `json:"elapsed_seconds"`
+		Provisioner string  `json:"provisioner"`
+		Output      string  `json:"output"`
 	} `json:"hook"`
 	Change *struct {
-		Resource resource `json:"resource"`
-		Action   string   `json:"action"`
-		Reason   string   `json:"reason"`
+		Resource subject `json:"resource"`
+		Action   string  `json:"action"`
+		Reason   string  `json:"reason"`
 	} `json:"change"`
 }
 
-type resource struct {
+type subject struct {
 	Address string `json:"addr"`
 	Type    string `json:"resource_type"`
 }
@@ -84,6 +84,15 @@ func (d diagnostic) text(shown string) string {
 	return b.String()
 }
 
+// hint adds to an error what the user of a module can do about it, where Terraform does not
+// know that.
+func (d diagnostic) hint(err *pipeline.Error) error {
+	if strings.Contains(d.Detail, "no file exists at") {
+		err.Hint = "A module is applied from its package, which has the files of its directory and of the local modules that it refers to. Move what it reads there, or hand it the text in a variable."
+	}
+	return err
+}
+
 // follower reads the events of one command of Terraform: it writes readable lines to the log,
 // and keeps what the command's result is made of.
 type follower struct {
@@ -95,6 +104,7 @@ type follower struct {
 
 	mu      sync.Mutex
 	errors  []diagnostic
+	broken  []string // addresses of the resources that failed
 	changes []pipeline.ModuleChange
 	drift   []pipeline.ModuleChange
 	running map[string]started // by address
@@ -159,6 +169,7 @@ func (f *follower) take(e event) {
 		}
 	case "apply_errored":
 		delete(f.running, address)
+		f.broken = append(f.broken, address)
 		f.say("%s: failed after %s", address, took)
 	case "provision_progress":
 		f.say("%s (%s): %s", address, e.Hook.Provisioner, strings.TrimRight(e.Hook.Output, "\n"))
@@ -220,9 +231,13 @@ func (f *follower) failed(op string, err error, said string) error {
 	if len(f.errors) == 0 {
 		return pipeline.Errorf(pipeline.CodeFailed, op, "%w%s", err, tail(said))
 	}
-	text := f.errors[0].text(f.shown)
+	first := f.errors[0]
+	if first.Address == "" { // of a destruction, Terraform does not say which
+		first.Address = strings.Join(sorted(f.broken), ", ")
+	}
+	text := first.text(f.shown)
 	if n := len(f.errors) - 1; n > 0 {
 		text += fmt.Sprintf("\nand %d more, which the log has", n)
 	}
-	return pipeline.Errorf(pipeline.CodeFailed, op, "%s", text)
+	return first.hint(pipeline.Errorf(pipeline.CodeFailed, op, "%s", text))
 }

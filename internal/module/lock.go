@@ -32,8 +32,11 @@ func lockFile(ctx context.Context, name, what string) (*os.File, error) {
 		return file, nil
 	}
 	_ = file.Close()
-	if errors.Is(err, busy) {
-		return nil, pipeline.Errorf(pipeline.CodeLocked, "lock "+what, "%w", err)
+	switch {
+	case errors.Is(err, context.Canceled):
+		return nil, pipeline.Errorf(pipeline.CodeCancelled, "lock "+what, "%w", err)
+	case errors.Is(err, busy):
+		return nil, pipeline.Errorf(pipeline.CodeLocked, "lock "+what, "%w", err).WithHint("Wait until it ends, and try again.")
 	}
 	return nil, pipeline.Errorf(pipeline.CodeFailed, "lock "+what, "%w", err)
 }

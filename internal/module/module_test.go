@@ -8,7 +8,9 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,9 +18,32 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 )
 
-func TestMain(m *testing.M) { os.Exit(cloudtest.Main(m)) }
+func TestMain(m *testing.M) {
+	serveCloud()
+	process.Guard()
+	if file := os.Getenv(playVariable); file != "" {
+		play(file)
+	}
+	if file := os.Getenv(lockVariable); file != "" {
+		playStranger(file)
+	}
+	if terraform := os.Getenv("TF_ACC_TERRAFORM_PATH"); terraform != "" {
+		_ = os.Setenv("PATH", filepath.Dir(terraform)+string(os.PathListSeparator)+os.Getenv("PATH"))
+	}
+	dir, err := os.MkdirTemp("", "module-")
+	if err == nil {
+		err = installCloud(dir)
+	}
+	if err != nil {
+		panic(err)
+	}
+	code := cloudtest.Main(m)
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
 
 // world is a machine with modules.
 type world struct {
@@ -26,7 +51,39 @@ type world struct {
 	dir   string
 	store Store
 	*Modules
-	log bytes.Buffer
+	log logged
+}
+
+// logged is a log that is read while others write it.
+type logged struct {
+	mu sync.Mutex
+	bytes.Buffer
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.Buffer.Write(p)
+}
+
+func (w *world) said() string {
+	w.log.mu.Lock()
+	defer w.log.mu.Unlock()
+	return w.log.String()
+}
+
+// endsDaemon ends the process that a file names, which must run.
+func (w *world) endsDaemon(file string) {
+	w.Helper()
+	text, err := os.ReadFile(file)
+	w.ok(err)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	w.ok(err)
+	daemon, ok := process.Identify(pid)
+	if !ok {
+		w.Error("what the module started has ended with Terraform")
+	}
+	w.ok(daemon.Kill())
 }
 
 func newWorld(t *testing.T) *world {
@@ -85,12 +142,16 @@ func (w *world) checkout(files map[string]string) string {
 	return dir
 }
 
+func (w *world) pack(r pipeline.PackRequest) error {
+	_, err := w.Pack(w.Context(), r)
+	return err
+}
+
 // packed packs the module in the directory "env" of a checkout.
 func (w *world) packed(files map[string]string) string {
 	w.Helper()
 	out := filepath.Join(w.TempDir(), "module.tar.gz")
-	_, err := w.Pack(w.Context(), pipeline.PackRequest{Module: pipeline.Module{Directory: "env"}, Checkout: w.checkout(files), Out: out, Log: &w.log})
-	w.ok(err)
+	w.ok(w.pack(pipeline.PackRequest{Module: pipeline.Module{Directory: "env"}, Checkout: w.checkout(files), Out: out, Log: &w.log}))
 	return out
 }
 
@@ -204,79 +265,4 @@ func TestLife(t *testing.T) {
 	}
 	w.exist(filepath.Join(w.dir, "store"), ".lock")
 	w.ok(w.Destroy(t.Context(), "e-1", &w.log))
-}
-
-// What is wrong with a module is found when it is packed, with file and line.
-func TestPackRefuses(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	for name, c := range map[string]struct {
-		files map[string]string
-		texts []string
-	}{
-		"syntax":   {map[string]string{"env/main.tf": "resource \"terraform_data\" \"a\" {\n"}, []string{"env/main.tf, line 1", "Unclosed configuration block"}},
-		"argument": {map[string]string{"env/main.tf": "\nresource \"terraform_data\" \"a\" {\n  nothing = 1\n}\n"}, []string{"env/main.tf, line 3", "Unsupported argument", "nothing"}},
-		"empty":    {map[string]string{"env/README": ""}, []string{`directory "env" has no Terraform configuration`}},
-		"missing":  {map[string]string{"README": ""}, []string{`directory "env" has no Terraform configuration`}},
-		"outside":  {map[string]string{"env/main.tf": "module \"a\" {\n  source = \"../../db\"\n}"}, []string{`env/main.tf, line 2: module "../../db" is outside of the checkout`}},
-		"inner":    {map[string]string{"env/main.tf": "module \"a\" {\n  source = \"../db\"\n}", "db/main.tf": "locals {\n  a = nothing.at.all\n}\n"}, []string{"db/main.tf, line 2"}},
-		"pipeline": {map[string]string{"env/main.tf": "terraform {\n  required_providers {\n    penstock = {\n      source = \"penstock-io/penstock\"\n    }\n  }\n}"}, []string{"can't have pipelines of its own"}},
-	} {
-		_, err := w.Pack(t.Context(), pipeline.PackRequest{Module: pipeline.Module{Directory: "env"}, Checkout: w.checkout(c.files), Out: filepath.Join(t.TempDir(), "out")})
-		if pipeline.CodeOf(err) != pipeline.CodeInvalid {
-			t.Errorf("%s: %v", name, err)
-			continue
-		}
-		w.fails(err, pipeline.CodeInvalid, c.texts...)
-	}
-}
-
-// A package has all that the module needs, and the same bytes for the same files.
-func TestPackage(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	files := map[string]string{
-		"infra/env/main.tf": `
-terraform {
-  backend "s3" {
-    bucket = "elsewhere"
-  }
-}
-module "db" {
-  source = "../db"
-}
-output "env" { value = { DB = module.db.name, FILE = file("${path.module}/notes.txt"), SIZE = var.size } }
-variable "size" { type = string }
-`,
-		"infra/env/notes.txt":         "hello",
-		"infra/env/terraform.tfvars":  `size = "small"`,
-		"infra/env/terraform.tfstate": "{}",
-		"infra/env/.terraform/x":      "",
-		"infra/db/main.tf":            "module \"inner\" {\n  source = \"./inner\"\n}\noutput \"name\" { value = module.inner.name }\n",
-		"infra/db/inner/main.tf":      "output \"name\" { value = \"orders\" }\n",
-		"app/main.go":                 "package main",
-	}
-	pack := func() string {
-		out := filepath.Join(t.TempDir(), "out")
-		_, err := w.Pack(t.Context(), pipeline.PackRequest{Module: pipeline.Module{Directory: "env"}, Checkout: w.checkout(files), Within: "infra", Out: out, Log: &w.log})
-		w.ok(err)
-		return out
-	}
-	one, other := pack(), pack()
-	a, err := os.ReadFile(one)
-	w.ok(err)
-	b, err := os.ReadFile(other)
-	w.ok(err)
-	if !bytes.Equal(a, b) {
-		t.Error("two packages of the same files differ")
-	}
-	r := w.request(one)
-	out, err := w.Apply(t.Context(), r)
-	w.ok(err)
-	if out.Env["DB"] != "orders" || out.Env["FILE"] != "hello" || out.Env["SIZE"] != "small" {
-		t.Errorf("outputs: %+v", out)
-	}
-	if !strings.Contains(w.log.String(), "backend block does not count") {
-		t.Error("the log does not say that the backend does not count")
-	}
 }

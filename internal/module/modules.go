@@ -37,6 +37,8 @@ type Config struct {
 	LockWait time.Duration
 	// SaveEvery is how often a state is looked at while it may change; 0 means a second.
 	SaveEvery time.Duration
+	// SaveWait bounds the attempts to store the last state of a change; 0 means a minute.
+	SaveWait time.Duration
 }
 
 // DefaultGrace is what a cancelled Terraform has to end what is under way. Most providers
@@ -49,6 +51,7 @@ type Modules struct {
 	config Config
 	fences []pipeline.Fence
 	shared *shared
+	free   func(dir string) (bytes int64, known bool) // of its disk
 }
 
 // shared is what all Modules that are made from one another have in common.
@@ -76,13 +79,16 @@ func New(c Config) *Modules {
 	if c.SaveEvery == 0 {
 		c.SaveEvery = time.Second
 	}
+	if c.SaveWait == 0 {
+		c.SaveWait = time.Minute
+	}
 	if abs, err := filepath.Abs(c.Dir); err == nil {
 		c.Dir = abs
 	}
 	if c.CacheDir == "" {
 		c.CacheDir = filepath.Join(c.Dir, ".providers")
 	}
-	return &Modules{config: c, shared: &shared{programs: map[string]program{}}}
+	return &Modules{config: c, shared: &shared{programs: map[string]program{}}, free: freeSpace}
 }
 
 // Under implements pipeline.Modules.
@@ -339,8 +345,9 @@ func ended(ctx context.Context, op, busy string) error {
 		busy = "; it was " + busy
 	}
 	var late *timedOut
+	var own *pipeline.Error // of who ended it
 	switch {
-	case pipeline.CodeOf(cause) == pipeline.CodeLeaseLost:
+	case errors.As(cause, &own):
 		return cause
 	case errors.As(cause, &late):
 		return pipeline.Errorf(pipeline.CodeFailed, op, "%w%s", late, busy).WithHint("Find out why it hangs, or raise the module's time-out.")

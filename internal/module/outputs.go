@@ -25,6 +25,10 @@ func expandOutputs(all map[string]output) (pipeline.ModuleOutputs, error) {
 		if isNull(out.Value) {
 			continue
 		}
+		var dense bytes.Buffer // a state is indented
+		if json.Compact(&dense, out.Value) == nil {
+			out.Value = dense.Bytes()
+		}
 		switch name {
 		case "env":
 			err = expandEnv(&o, out)

@@ -157,12 +157,32 @@ func (k *packer) copyModule(checkout, directory string) error {
 			continue
 		}
 		to := below(common, dir)
-		if err := copyTree(filepath.Join(checkout, filepath.FromSlash(dir)), filepath.Join(k.w.tree(), filepath.FromSlash(to))); err != nil {
+		from, err := inside(checkout, dir)
+		if err != nil {
+			return err
+		}
+		if err := copyTree(from, dir, filepath.Join(k.w.tree(), filepath.FromSlash(to))); err != nil {
 			return err
 		}
 	}
 	k.directory = below(common, directory)
 	return nil
+}
+
+// inside returns where a directory of a checkout is, if a link does not lead out of that.
+func inside(checkout, dir string) (string, error) {
+	root, err := filepath.EvalSymlinks(checkout)
+	if err != nil {
+		return "", err
+	}
+	at, err := filepath.EvalSymlinks(filepath.Join(root, filepath.FromSlash(dir)))
+	if err != nil {
+		return "", err
+	}
+	if rel, err := filepath.Rel(root, at); err != nil || !filepath.IsLocal(rel) {
+		return "", pipeline.Errorf(pipeline.CodeInvalid, opPack, "directory %q is a link to %s, which is outside of the checkout", dir, at).WithHint("Put the module itself there.")
+	}
+	return at, nil
 }
 
 // below returns a directory relative to one above it.
@@ -194,6 +214,10 @@ func (k *packer) find(checkout, directory string, found map[string]bool) error {
 				WithHint("Leave the pipeline in the configuration that has this module.")
 		}
 	}
+	if c.encrypts {
+		return pipeline.Errorf(pipeline.CodeInvalid, opPack, "module %q encrypts its state, and Penstock has to read it", directory).
+			WithHint("Remove the block: the store of states is encrypted, where the platform can do that.")
+	}
 	if c.backend != "" && len(found) == 1 {
 		k.log.Note("the module's %s block does not count: Penstock keeps a state for each environment", c.backend)
 	}
@@ -220,8 +244,9 @@ func leftOut(name string) bool {
 		strings.HasSuffix(name, ".tfplan")
 }
 
-// copyTree copies what is in a directory, but for what is left out. Links stay links.
-func copyTree(from, to string) error {
+// copyTree copies what is in a directory, but for what is left out. Links stay links. shown is
+// what the directory is called.
+func copyTree(from, shown, to string) error {
 	return filepath.WalkDir(from, func(name string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -241,7 +266,14 @@ func copyTree(from, to string) error {
 			return os.MkdirAll(dest, 0o755)
 		case e.Type()&fs.ModeSymlink != 0:
 			target, err := os.Readlink(name)
-			return errors.Join(err, os.Symlink(target, dest))
+			if err != nil {
+				return err
+			}
+			if filepath.IsAbs(target) || !filepath.IsLocal(filepath.Join(filepath.Dir(rel), target)) {
+				return pipeline.Errorf(pipeline.CodeInvalid, opPack, "%q is a link to %q, which is outside of the module", path.Join(shown, filepath.ToSlash(rel)), target).
+					WithHint("Put the file itself there.")
+			}
+			return os.Symlink(target, dest)
 		}
 		return copyFile(name, dest)
 	})
@@ -344,10 +376,16 @@ func (k *packer) install(ctx context.Context) error {
 		return err
 	}
 	args := []string{"init", "-input=false", "-no-color", "-backend=false"}
-	if _, err := os.Stat(filepath.Join(k.dir(), lockName)); err == nil {
+	_, locked := os.Stat(filepath.Join(k.dir(), lockName))
+	if locked == nil {
 		args = append(args, "-lockfile=readonly")
 	}
-	return k.m.caching(ctx, func(string) error { return k.run(ctx, k.dir(), nil, args...) })
+	err = k.m.caching(ctx, func(string) error { return k.run(ctx, k.dir(), nil, args...) })
+	var e *pipeline.Error
+	if errors.As(err, &e) && locked == nil {
+		e.Hint = "The lock file that is committed with the module counts. If it does not fit any more, let Terraform initialise the module again, and commit what that changes."
+	}
+	return err
 }
 
 // validate reports the first error of the configuration.
@@ -363,7 +401,7 @@ func (k *packer) validate(ctx context.Context) error {
 	shown := k.name
 	for _, d := range said.Diagnostics {
 		if d.Severity == "error" {
-			return pipeline.Errorf(pipeline.CodeInvalid, opPack, "%s", d.text(shown))
+			return d.hint(pipeline.Errorf(pipeline.CodeInvalid, opPack, "%s", d.text(shown)))
 		}
 		k.log.Note("warning: %s", d.text(shown))
 	}

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"time"
 
 	tfjson "github.com/hashicorp/terraform-json"
@@ -92,7 +93,10 @@ func (t *terraform) init(ctx context.Context) error {
 	if err := errors.Join(removeFile(stamp), writeFile(filepath.Join(t.dir, overrideName), override)); err != nil {
 		return pipeline.Errorf(pipeline.CodeFailed, op, "%w", err)
 	}
-	args := []string{"init", "-input=false", "-no-color", "-get=false", "-lockfile=readonly"}
+	args := []string{"init", "-input=false", "-no-color", "-get=false"}
+	if t.locked() {
+		args = append(args, "-lockfile=readonly")
+	}
 	err = t.m.caching(ctx, func(cache string) error {
 		if cache != "" { // what is there needs no registry
 			if t.m.start(ctx, command{program: t.program.path, args: append(args, "-plugin-dir="+cache), dir: t.dir, lock: t.w.lock}) == nil {
@@ -113,6 +117,23 @@ func (t *terraform) init(ctx context.Context) error {
 		return err
 	}
 	return writeFile(stamp, []byte(wanted))
+}
+
+// locked reports whether the package has the versions of all providers. It lacks those of
+// resources that only an earlier build had, and that are to be destroyed.
+func (t *terraform) locked() bool {
+	lock, err := os.ReadFile(filepath.Join(t.dir, lockName))
+	if err != nil {
+		return false
+	}
+	data, _ := os.ReadFile(t.w.state())
+	state, _ := readState(data)
+	for _, r := range state.Resources {
+		if address := r.provider(); address != "" && !bytes.Contains(lock, []byte(strconv.Quote(address))) {
+			return false
+		}
+	}
+	return true
 }
 
 // installed reports whether the providers are still where they were: the cache may have been
@@ -235,7 +256,6 @@ func (t *terraform) change(ctx context.Context, op string, args ...string) error
 	err = t.m.start(ctx, command{program: t.program.path, args: args, dir: t.dir, stdout: out, stderr: errs, gentle: true, lock: t.w.lock})
 	close(done)
 	<-read
-	_ = errors.Join(removeFile(t.w.path("plan")), removeFile(t.w.inputs()), removeFile(t.w.ephemeral()))
 	switch {
 	case err == nil:
 		return nil
@@ -259,10 +279,14 @@ func tailFile(name string, to io.Writer, done <-chan struct{}) {
 	defer func() { _ = file.Close() }()
 	tick := time.NewTicker(tailEvery)
 	defer tick.Stop()
-	for at, ended := int64(0), false; ; {
+	for at, freed, ended := int64(0), int64(0), false; ; {
 		n, _ := io.Copy(to, io.LimitReader(file, holeSize))
-		if at += n; n == holeSize {
-			punch(file, at-n, n)
+		at += n
+		if at-freed >= holeSize {
+			punch(file, freed, at-freed)
+			freed = at
+		}
+		if n == holeSize {
 			continue
 		}
 		if ended {

@@ -5,6 +5,7 @@ package module
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"os"
@@ -192,5 +193,35 @@ func TestDirStoreDebris(t *testing.T) {
 	}
 	if keys, err := s.List(t.Context(), ""); err != nil || len(keys) != 1 {
 		t.Errorf("keys: %q, %v", keys, err)
+	}
+}
+
+// A life with the states in a bucket, on several machines.
+func TestLifeInBucket(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	_, as := newBucket(t)
+	w.store = as(cloudtest.Deployer)
+	dir := t.TempDir()
+	r := w.request(w.module(markers))
+	r.Variables = map[string]json.RawMessage{"dir": raw(dir)}
+	under := func(machine string, token int64) pipeline.Modules {
+		return w.machine(machine).Under(pipeline.Fence{Key: "shop/stage/acceptance", Token: token})
+	}
+	_, err := under("one", 1).Apply(t.Context(), r)
+	w.ok(err)
+	w.ok(under("two", 2).Keep(t.Context(), "e-1"))
+	r.Variables["names"] = raw([]string{"b"})
+	_, err = under("one", 1).Apply(t.Context(), r)
+	w.fails(err, pipeline.CodeLeaseLost)
+	_, err = under("one", 3).Apply(t.Context(), r)
+	w.ok(err)
+	w.exist(dir, "b")
+	w.ok(under("two", 4).Revert(t.Context(), "e-1", &w.log))
+	w.exist(dir, "a")
+	w.ok(under("three", 5).Destroy(t.Context(), "e-1", &w.log))
+	w.exist(dir)
+	if keys, err := w.store.List(t.Context(), ofStages); err != nil || len(keys) > 0 {
+		t.Errorf("the bucket has %q, %v", keys, err)
 	}
 }

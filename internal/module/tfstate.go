@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // tfstate is the part of Terraform's state, in its own format 4, that has to be known.
@@ -16,20 +17,22 @@ type tfstate struct {
 	Serial    int64             `json:"serial"`
 	Lineage   string            `json:"lineage"`
 	Outputs   map[string]output `json:"outputs"`
-	Resources []struct {
-		Module    string `json:"module"`
-		Mode      string `json:"mode"`
-		Type      string `json:"type"`
-		Name      string `json:"name"`
-		Provider  string `json:"provider"`
-		Instances []struct {
-			Key        any    `json:"index_key"`
-			Deposed    string `json:"deposed"`
-			Attributes struct {
-				ID any `json:"id"`
-			} `json:"attributes"`
-		} `json:"instances"`
-	} `json:"resources"`
+	Resources []stateResource   `json:"resources"`
+}
+
+type stateResource struct {
+	Module    string `json:"module"`
+	Mode      string `json:"mode"`
+	Type      string `json:"type"`
+	Name      string `json:"name"`
+	Provider  string `json:"provider"`
+	Instances []struct {
+		Key        any    `json:"index_key"`
+		Deposed    string `json:"deposed"`
+		Attributes struct {
+			ID any `json:"id"`
+		} `json:"attributes"`
+	} `json:"instances"`
 }
 
 // output is one output of a module in Terraform's state.
@@ -74,6 +77,17 @@ func (s tfstate) resources() map[string]string {
 		}
 	}
 	return all
+}
+
+// provider returns the address of the resource's provider; "" for one that is part of
+// Terraform.
+func (r stateResource) provider() string {
+	_, quoted, _ := strings.Cut(r.Provider, `provider["`) // of a module: module.a.provider["…"]
+	address, _, _ := strings.Cut(quoted, `"`)
+	if strings.HasPrefix(address, "terraform.io/builtin/") {
+		return ""
+	}
+	return address
 }
 
 // newer reports whether a state is a later one than another of the same history.

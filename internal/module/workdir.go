@@ -79,6 +79,7 @@ func (m *Modules) openWorkdir(ctx context.Context, environment string, log *runl
 		w.close()
 		return nil, err
 	}
+	endPlugins(w.dir)
 	return w, nil
 }
 
@@ -92,7 +93,13 @@ func isAt(file *os.File, name string) bool {
 	return err == nil && os.SameFile(open, named)
 }
 
-func (w *workdir) close() { _ = w.lock.Close() }
+// close gives the directory up, without what has secrets and is not needed any more.
+func (w *workdir) close() {
+	for _, name := range []string{w.path("plan"), w.inputs(), w.ephemeral()} {
+		_ = os.Remove(name)
+	}
+	_ = w.lock.Close()
+}
 
 // erase removes the directory, the lock last: whoever waits for it sees that it is gone.
 func (w *workdir) erase() error {
@@ -111,21 +118,29 @@ func (w *workdir) erase() error {
 }
 
 // awaitStray waits for a Terraform that goes on without a guard: it holds the lock of the
-// state. It is asked to end, once.
+// state. If it is one that Penstock started, it is asked to end, once.
 func (w *workdir) awaitStray(ctx context.Context, log *runlog.Log) error {
-	asked := 0
-	return poll.Until(ctx, poll.Schedule{First: 50 * time.Millisecond, Max: time.Second, Factor: 1.5, What: "a Terraform that was left behind"}, func(context.Context) (poll.Probe, error) {
-		pid := lockHolder(w.state())
-		if pid == 0 {
+	asked, pid := 0, 0
+	busy := errors.New("it works on the state")
+	err := poll.Until(ctx, poll.Schedule{First: 50 * time.Millisecond, Max: time.Second, Factor: 1.5, What: "a Terraform that was left behind"}, func(context.Context) (poll.Probe, error) {
+		if pid = lockHolder(w.state()); pid == 0 {
 			return poll.Probe{Done: true}, nil
 		}
-		if asked != pid {
+		if asked != pid && leadsSession(pid) {
 			log.Note("Terraform (process %d) still works on this module for a Penstock that was killed: it is asked to end", pid)
 			interrupt(pid)
 			asked = pid
 		}
-		return poll.Probe{State: fmt.Sprintf("process %d holds %s", pid, w.state())}, nil
+		return poll.Probe{}, poll.Retryable(busy)
 	})
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, context.Canceled):
+		return pipeline.Errorf(pipeline.CodeCancelled, "lock state of module", "%w", err)
+	}
+	return pipeline.Errorf(pipeline.CodeLocked, "lock state of module", "process %d has locked %s: %w", pid, w.state(), err).
+		WithHint("Wait until the process ends, or end it, and try again.")
 }
 
 // begin notes that Terraform may change the state from now on, and gives it the stored one.
@@ -198,7 +213,11 @@ func (w *workdir) recover(ctx context.Context, site *keptSite, now time.Time, lo
 	local := w.newest()
 	l, ok := readState(local)
 	switch {
-	case !ok || bytes.Equal(local, site.State):
+	case !ok:
+		if err := w.keepDamaged(now, log); err != nil {
+			return err
+		}
+	case bytes.Equal(local, site.State):
 	case j.Writer != site.Writer && j.Base != site.version:
 		if err := w.setAside(l, local, site, now, log); err != nil {
 			return err
@@ -213,6 +232,20 @@ func (w *workdir) recover(ctx context.Context, site *keptSite, now time.Time, lo
 	return os.Remove(w.journal())
 }
 
+// keepDamaged keeps a state of which a killed Terraform has written a part. What the store has
+// is at most as old as the pause between two looks at the state.
+func (w *workdir) keepDamaged(now time.Time, log *runlog.Log) error {
+	part, err := os.ReadFile(w.state())
+	if err != nil || len(part) == 0 {
+		return nil
+	}
+	name := w.path(fmt.Sprintf("damaged-%s.tfstate", now.UTC().Format(stampForm)))
+	log.Note("warning: the state that a killed Terraform left is damaged, and the one before it is taken. It is kept in %s", name)
+	return writeFile(name, part)
+}
+
+const stampForm = "20060102T150405Z"
+
 // setAside keeps a state that can't be taken over.
 func (w *workdir) setAside(l tfstate, local []byte, site *keptSite, now time.Time, log *runlog.Log) error {
 	present, _ := readState(site.State)
@@ -220,7 +253,7 @@ func (w *workdir) setAside(l tfstate, local []byte, site *keptSite, now time.Tim
 	if len(only) == 0 {
 		return nil
 	}
-	name := w.path(fmt.Sprintf("displaced-%s.tfstate", now.UTC().Format("20060102T150405Z")))
+	name := w.path(fmt.Sprintf("displaced-%s.tfstate", now.UTC().Format(stampForm)))
 	if err := writeFile(name, local); err != nil {
 		return err
 	}

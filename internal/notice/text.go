@@ -38,6 +38,10 @@ func Of(st *pipeline.State, e pipeline.Event) []pipeline.Notice {
 		then.opens(o.Stage, o.Build, say)
 	case e.Kind == pipeline.PromotionCancelled && f.CancelledPromotion() != nil:
 		say(then.ofCancel(*f.CancelledPromotion(), e.Actor))
+	case e.Kind == pipeline.DataFinishFailed && f.Finish != nil:
+		n := pipeline.Notice{Kind: pipeline.NoticeFailed, Stage: f.Finish.Stage, Build: f.Finish.Build, Run: f.Finish.Run, Reason: f.Finish.Error}
+		n.Text = fmt.Sprintf("The finish of %s at %s failed: %s. The build serves, and the next apply tries again.", then.name(n.Build), n.Stage, n.Reason)
+		say(n)
 	case e.Kind == pipeline.EnvironmentNoticed && f.Raised != nil:
 		say(ofEnvironment(*f.Raised))
 	}

@@ -17,4 +17,12 @@ type FileChange struct {
 	Component string `json:"component,omitempty"` // or "ignored"; empty if it is not known which paths belong to which
 	Added     int    `json:"added"`               // lines; both are zero for a file that is no text
 	Removed   int    `json:"removed"`
+	Change    string `json:"change,omitempty"` // of the file: added, changed or removed
 }
+
+// How a file changed.
+const (
+	FileAdded   = "added"
+	FileChanged = "changed"
+	FileRemoved = "removed"
+)

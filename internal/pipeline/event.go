@@ -36,8 +36,12 @@ const (
 	EnvironmentEnded   EventKind = "environment.ended"
 	EnvironmentNoticed EventKind = "environment.noticed"
 	NoticesDelivered   EventKind = "notices.delivered"
-	BuildPlanned       EventKind = "build.planned"     // what its module would do in a stage's environment
-	CreationRecorded   EventKind = "creation.recorded" // a state of Terraform has what was created
+	BuildPlanned       EventKind = "build.planned" // what its module would do in a stage's environment
+	DataBackedUp       EventKind = "data.backed_up"
+	DataRestored       EventKind = "data.restored"
+	DataFinished       EventKind = "data.finished"
+	DataFinishFailed   EventKind = "data.finish_failed" // it is tried again
+	CreationRecorded   EventKind = "creation.recorded"  // a state of Terraform has what was created
 )
 
 // Event is one entry of a pipeline's ledger: what happened, and the facts that are true
@@ -77,6 +81,8 @@ type Facts struct {
 	Environment     *Environment     `json:"environment,omitempty"`
 	StagePlan       *StagePlan       `json:"stage_plan,omitempty"`
 	Creation        *Creation        `json:"creation,omitempty"`
+	Backup          *Backup          `json:"backup,omitempty"`
+	Finish          *Finish          `json:"finish,omitempty"`
 	Gone            []Key            `json:"gone,omitempty"`
 	Ended           *Ended           `json:"ended,omitempty"` // what Gone takes away, where a person ended it
 }

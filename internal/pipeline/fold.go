@@ -33,6 +33,8 @@ type State struct {
 	Environments     map[string]Environment     // by ID
 	Plans            map[string]StagePlan       // by StageBuild
 	Creations        map[string]Creation        // by the ID of their keys
+	Backups          map[string]Backup          // by Backup.ID
+	Finishes         map[string]Finish          // by stage
 
 	versions map[Key]int64
 	newest   []string // IDs of Builds in order, where NewState made the state

@@ -11,13 +11,24 @@ import "strconv"
 //	== step "unit tests" passed in 1.2s
 //
 // They are for people. The run's record says where a step's part of the log is.
-const stepMark = "== step "
+//
+// A hook of the service does likewise, with its own word.
+const (
+	stepMark = "== step "
+	hookMark = "== hook "
+)
 
 // StepHeader returns the beginning of the line that opens a step's part of a log.
 func StepHeader(name string) string { return stepMark + strconv.Quote(name) + ": " }
 
 // StepFooter returns the beginning of the line that closes a step's part of a log.
 func StepFooter(name string) string { return stepMark + strconv.Quote(name) + " " }
+
+// HookHeader returns the beginning of the line that opens a hook's part of a log.
+func HookHeader(name string) string { return hookMark + strconv.Quote(name) + ": " }
+
+// HookFooter returns the beginning of the line that closes a hook's part of a log.
+func HookFooter(name string) string { return hookMark + strconv.Quote(name) + " " }
 
 // LogPart is part of the log of a run, in bytes from the log's beginning.
 type LogPart struct {

@@ -8,6 +8,10 @@ import "strings"
 // RunPrefix begins the IDs of runs.
 const RunPrefix = "r-"
 
+// OwnPrefix begins the IDs of self-service environments, and of their fleets: by it AWS tells
+// what launchers may make from what stages run.
+const OwnPrefix = "s-"
+
 // FleetOf returns the ID of the fleet that a run brings up, where it needs a new one.
 func FleetOf(run string) string { return "f-" + strings.TrimPrefix(run, RunPrefix) }
 

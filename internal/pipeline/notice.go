@@ -18,7 +18,7 @@ const (
 	NoticeWaiting    NoticeKind = "waiting"     // a stage waits for a person
 	NoticeReady      NoticeKind = "ready"       // a stage may begin: all above it have passed the same build
 	NoticePassed     NoticeKind = "passed"      // a build passed a stage
-	NoticeFailed     NoticeKind = "failed"      // a run or a bake failed
+	NoticeFailed     NoticeKind = "failed"      // a run, a bake or a finish failed
 	NoticeRejected   NoticeKind = "rejected"    // somebody rejected a build
 	NoticeOverridden NoticeKind = "overridden"  // somebody let a build pass a gate
 	NoticeCancelled  NoticeKind = "cancelled"   // somebody took a promotion back before an apply took it up
@@ -198,6 +198,8 @@ func (e Event) notifies() []NoticeKind {
 		return []NoticeKind{NoticeOverridden, NoticeWaiting, NoticeReady}
 	case e.Kind == PromotionCancelled && f.CancelledPromotion() != nil:
 		return []NoticeKind{NoticeCancelled}
+	case e.Kind == DataFinishFailed && f.Finish != nil:
+		return []NoticeKind{NoticeFailed}
 	case e.Kind == EnvironmentNoticed && f.Raised != nil:
 		return []NoticeKind{f.Raised.Kind}
 	}

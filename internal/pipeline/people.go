@@ -117,6 +117,7 @@ type Promotion struct {
 	Build    string    `json:"build"`
 	Actor    string    `json:"actor"`
 	At       time.Time `json:"at"`
+	Restore  *Restore  `json:"restore,omitempty"` // the backup to restore with a rollback; absent for none
 }
 
 // Current is the build that a stage has moved to: the one that it runs, or that

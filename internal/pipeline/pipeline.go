@@ -48,9 +48,20 @@ type Service struct {
 	Start   string `json:"start,omitempty"`   // PORT is the port to listen on
 	Migrate string `json:"migrate,omitempty"` // once per deployment, before traffic
 	Seed    string `json:"seed,omitempty"`    // once per new environment that is not persistent
-	Port    int    `json:"port,omitempty"`    // if the platform doesn't choose one
-	// User is the user of the machine that the service runs as, with Migrate, Seed and the
-	// commands in an environment; empty means the platform's choice.
+	// Backup runs in a persistent environment before Migrate, but for its first deployment.
+	// What it prints last is the backup's name.
+	Backup  string `json:"backup,omitempty"`
+	Restore string `json:"restore,omitempty"` // restores $PENSTOCK_BACKUP, with a rollback that asks for it
+	Copy    string `json:"copy,omitempty"`    // fills a new environment from another, instead of the platform's own way
+	Mask    string `json:"mask,omitempty"`    // after the data of another environment was copied, before anything else sees it
+	Finish  string `json:"finish,omitempty"`  // once per deployment, when the build before can't be taken again any more
+	// FinishAfter is how long after a deployment Finish runs at the earliest.
+	FinishAfter time.Duration `json:"finish_after,omitempty"`
+	// HookTimeout bounds each of these; 0 means DefaultStepTimeout.
+	HookTimeout time.Duration `json:"hook_timeout,omitempty"`
+	Port        int           `json:"port,omitempty"` // if the platform doesn't choose one
+	// User is the user of the machine that the service runs as, with the hooks for its data and
+	// the commands in an environment; empty means the platform's choice.
 	User string `json:"user,omitempty"`
 	// Protocol is the protocol of requests to the service: empty for HTTP/1.1, or
 	// ProtocolH2C.
@@ -59,6 +70,19 @@ type Service struct {
 	// then share the image.
 	ReadOnlyRoot bool         `json:"read_only_root,omitempty"`
 	HealthCheck  *HealthCheck `json:"health_check,omitempty"`
+}
+
+// OnInstances returns the first argument of the service that runs on instances; empty for none.
+func (s Service) OnInstances() string {
+	for _, of := range []struct{ argument, command string }{
+		{"install", s.Install}, {"start", s.Start}, {"migrate", s.Migrate}, {"seed", s.Seed}, {"backup", s.Backup},
+		{"restore", s.Restore}, {"copy", s.Copy}, {"mask", s.Mask}, {"finish", s.Finish},
+	} {
+		if of.command != "" {
+			return of.argument
+		}
+	}
+	return ""
 }
 
 // ProtocolH2C is HTTP/2 without TLS and with prior knowledge, as gRPC needs it.

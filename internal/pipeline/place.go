@@ -63,9 +63,12 @@ func takesFrom(s *State, stage Stage) string {
 }
 
 // CheckData reports why a stage's environment can't begin with the data of the stage that it
-// names. A stage that does not exist yet may be created in the same apply, often below this
-// one.
+// names, or that it begins with unmasked data of production. A stage that does not exist yet
+// may be created in the same apply, often below this one.
 func CheckData(s *State, stage Stage) error {
+	if err := CheckMask(s, stage); err != nil {
+		return err
+	}
 	if stage.Env == nil || stage.Env.DataFrom == "" {
 		return nil
 	}

@@ -98,7 +98,7 @@ func TestCheckData(t *testing.T) {
 		"": "", "production": "", "later": "", "capacity": `"capacity", which keeps no environment`, "qa": `"qa", the stage itself`,
 	} {
 		s := Named("qa", "commit")
-		s.Env = &EnvironmentSpec{DataFrom: from}
+		s.Env = &EnvironmentSpec{DataFrom: from, Unmasked: true}
 		err := CheckData(st, s)
 		if (err == nil) != (says == "") || err != nil && (!strings.Contains(err.Error(), "data_from names "+says) || CodeOf(err) != CodeInvalid || reason.Hint(err) == "") {
 			t.Errorf("data_from %q: %v (%s)", from, err, reason.Hint(err))

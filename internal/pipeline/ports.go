@@ -252,23 +252,24 @@ type FleetRequest struct {
 	Instances    int
 	InstanceType string
 	Machine      Machine
-	Lasting      bool      // its instances may have what production's have, such as its secrets; else they are a test
-	Profile      string    // of the instances; empty: the platform's for what lasts, or for tests
-	Groups       []string  // security groups of the instances; none: the platform's, likewise
-	ExtraGroups  []string  // security groups of the instances besides
-	Subnets      []string  // of the instances; none: the platform's
-	TargetGroups []string  // ARNs: whose targets the instances are, too
-	Address      string    // of the endpoint
-	Port         int       // of the endpoint; 0 means any free one, the same for the environment's life
-	Certificate  string    // with which a new endpoint speaks HTTPS; empty: HTTP
-	Balancer     *Balancer // of the endpoint; nil: the platform's own choice
+	Lasting      bool          // its instances may have what production's have, such as its secrets; else they are a test
+	Profile      string        // of the instances; empty: the platform's for what lasts, or for tests
+	Groups       []string      // security groups of the instances; none: the platform's, likewise
+	ExtraGroups  []string      // security groups of the instances besides
+	Subnets      []string      // of the instances; none: the platform's
+	TargetGroups []string      // ARNs: whose targets the instances are, too
+	Address      string        // of the endpoint
+	Port         int           // of the endpoint; 0 means any free one, the same for the environment's life
+	Certificate  string        // with which a new endpoint speaks HTTPS; empty: HTTP
+	Balancer     *Balancer     // of the endpoint; nil: the platform's own choice
+	Rule         *ListenerRule // by which a listener that exists is the endpoint; nil: the environment gets its own
+	DNS          *AliasRecord  // that leads to the endpoint; nil: none
 	Service      Service
 	Env          map[string]string
 	Secrets      Secrets
 	Artifact     string // path on this machine of the file to install; with it Install runs
-	Migrate      bool
-	Seed         bool
-	DataFrom     string // environment whose data is copied before Migrate; only into a new environment
+	Hooks        []Hook // that run once the data is there, in order
+	DataFrom     string // environment whose data is copied before the hooks; only into a new environment
 	ExpiresAt    time.Time
 	DrainTimeout time.Duration
 	Alarms       []string // that Shift will look at
@@ -280,11 +281,19 @@ type FleetRequest struct {
 	TrustedProxies []string // whose forwarding headers the endpoint keeps; nil: DefaultTrustedProxies
 }
 
+// Foresight says of which deployment something is to be foreseen.
+type Foresight struct {
+	Fleet string // that serves; empty where the environment is to be made
+	Env   EnvironmentSpec
+}
+
 // Traffic says how the traffic of a persistent environment moves to another fleet.
 type Traffic struct {
 	Port         int           // of the endpoint from then on; 0 leaves it as it is
 	Certificate  string        // with which the endpoint speaks HTTPS from then on; empty: HTTP
 	Balancer     *Balancer     // of the endpoint from then on; nil: the platform's own choice
+	Rule         *ListenerRule // of the endpoint from then on; of the same listener
+	DNS          *AliasRecord  // that leads to the endpoint from then on; nil: none
 	Steps        []ShiftStep   // before all of it goes; empty: all at once
 	Alarms       []string      // names; one that goes off sends the traffic back
 	KeepPrevious time.Duration // how long the fleet before is kept, so that it can be taken again
@@ -297,6 +306,13 @@ type Fleet struct {
 	ID       string // that was asked for, or that of a kept fleet of the same things
 	Endpoint string // where this fleet answers before it gets the traffic
 	Host     string // for which its certificate is, where Endpoint has another; empty: that of Endpoint
+	Header   Header // that requests to Endpoint need to reach this fleet; zero: none
+}
+
+// Header is a header of a request, whose value nobody else knows.
+type Header struct {
+	Name  string // in the canonical form of HTTP
+	Value Secret
 }
 
 // EnvironmentReport is what the platform knows of an environment.
@@ -368,6 +384,11 @@ type Fleets interface {
 	// architecture than the type of the instances, which an empty name leaves to the platform:
 	// CodeInvalid. An image that does not exist is no error.
 	CheckLaunch(ctx context.Context, image, instanceType string, volume *Volume) error
+	// Foresee looks at what the next deployment to a persistent environment meets, where it is
+	// due. It returns in words what others have attached to the fleet that serves and goes on
+	// with the next one, and refuses what a new environment can't be made in: CodeInvalid. Who
+	// may not look sees nothing.
+	Foresee(ctx context.Context, f Foresight) (carried string, err error)
 	// CheckService refuses a service that the platform can't run: CodeInvalid, with the
 	// argument and its value.
 	CheckService(s Service) error

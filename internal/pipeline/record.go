@@ -37,6 +37,8 @@ const (
 	RecordEnvironment     RecordKind = "environment"      // by ID
 	RecordStagePlan       RecordKind = "stage_plan"       // by stage/build
 	RecordCreation        RecordKind = "creation"         // by kind/name of what was created
+	RecordBackup          RecordKind = "backup"           // by stage/build/run
+	RecordFinish          RecordKind = "finish"           // by stage
 )
 
 // kinds is the table of the kinds of record, in the order in which an event writes them. An
@@ -76,6 +78,10 @@ var kinds = []recordKind{
 		func(p *StagePlan) string { return StageBuild(p.Stage, p.Build) }).of(aStageAndBuild),
 	on(RecordCreation, func(f *Facts) **Creation { return &f.Creation }, func(s *State) *map[string]Creation { return &s.Creations },
 		func(c *Creation) string { return c.Key().ID }),
+	on(RecordBackup, func(f *Facts) **Backup { return &f.Backup }, func(s *State) *map[string]Backup { return &s.Backups },
+		func(b *Backup) string { return b.ID() }).of(aStageAndBuild),
+	on(RecordFinish, func(f *Facts) **Finish { return &f.Finish }, func(s *State) *map[string]Finish { return &s.Finishes },
+		func(f *Finish) string { return f.Stage }).of(aStage),
 }
 
 // kindsByName finds the entries of kinds.

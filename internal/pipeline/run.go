@@ -41,7 +41,7 @@ type Phase string
 const (
 	PhaseCheckout    Phase = "checkout"
 	PhaseModule      Phase = "module"      // the environment's infrastructure is applied
-	PhaseEnvironment Phase = "environment" // includes install, migrate and seed
+	PhaseEnvironment Phase = "environment" // includes install and the hooks for the data
 	PhaseSteps       Phase = "steps"
 	PhaseArtifact    Phase = "artifact"
 	PhaseBake        Phase = "bake"
@@ -70,6 +70,9 @@ type Run struct {
 	Module      *ModulePackage `json:"module,omitempty" shape:"module_package"`       // module that the run stored
 	Changed     *ModuleRun     `json:"infrastructure,omitempty" shape:"module_run"`   // what the module did to the environment's infrastructure
 	Steps       []StepResult   `json:"steps,omitempty"`
+	Hooks       []HookResult   `json:"hooks,omitempty"`    // of the service, that worked on the data
+	Backup      string         `json:"backup,omitempty"`   // name of the one that service.backup took
+	Restored    string         `json:"restored,omitempty"` // name of the backup that service.restore restored
 	// UnderWay is the step that has begun and has no result yet. On a run that has ended, it
 	// is the step in which its process died.
 	UnderWay  *StepUnderWay `json:"under_way,omitempty"`
@@ -224,6 +227,7 @@ type RunSummary struct {
 	Changes   *ModuleCounts `json:"module_counts,omitempty"` // of the environment's infrastructure; null where no module was applied
 	Step      string        `json:"step,omitempty"`          // that failed, or in which the run was when its process ended
 	Error     string        `json:"error,omitempty"`
+	Backup    string        `json:"backup,omitempty"` // name of the one that service.backup took
 	Actor     string        `json:"actor"`
 	Committed time.Time     `json:"committed,omitzero"`
 	Order     int64         `json:"order,omitempty"`
@@ -247,7 +251,7 @@ func (r Run) Summary() RunSummary {
 	}
 	return RunSummary{
 		Changes: changes, ID: r.ID, Stage: r.Stage, Kind: r.Kind, Build: r.Build, Digest: r.Digest, Inputs: r.Inputs, Made: made,
-		Status: r.Status, Phase: r.Phase, Step: r.stoppedIn(), Error: r.Error, Actor: r.Actor, Committed: r.Committed,
+		Status: r.Status, Phase: r.Phase, Step: r.stoppedIn(), Error: r.Error, Backup: r.Backup, Actor: r.Actor, Committed: r.Committed,
 		Order: r.Order, Ready: r.Ready, StartedAt: r.StartedAt, EndedAt: r.EndedAt,
 	}
 }

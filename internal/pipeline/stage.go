@@ -95,8 +95,11 @@ type EnvironmentSpec struct {
 	Port             int                        `json:"port,omitempty"`        // of the endpoint; 0 means any free one, kept
 	Certificate      string                     `json:"certificate,omitempty"` // ARN; the endpoint of a persistent environment speaks HTTPS with it
 	Balancer         *Balancer                  `json:"load_balancer,omitempty"`
-	DataFrom         string                     `json:"data_from,omitempty"` // the stage whose environment's data is copied
-	DrainTimeout     time.Duration              `json:"drain_timeout"`       // 0 means DefaultDrainTimeout
+	Rule             *ListenerRule              `json:"listener_rule,omitempty"` // of a listener that exists; nil: the environment has a load balancer of its own
+	DNS              *AliasRecord               `json:"dns,omitempty"`           // that leads to the endpoint of a persistent environment
+	DataFrom         string                     `json:"data_from,omitempty"`     // the stage whose environment's data is copied
+	Unmasked         bool                       `json:"unmasked,omitempty"`      // production's data may be copied as it is
+	DrainTimeout     time.Duration              `json:"drain_timeout"`           // 0 means DefaultDrainTimeout
 	InstanceType     string                     `json:"instance_type,omitempty"`
 	Profile          string                     `json:"instance_profile,omitempty"` // of the instances, with their role; empty: the platform's
 	Groups           []string                   `json:"security_groups,omitempty"`  // of the instances; none: the platform's
@@ -130,7 +133,7 @@ type ShiftStep struct {
 
 // Traffic returns how the traffic of the environment moves to a new fleet.
 func (e EnvironmentSpec) Traffic() Traffic {
-	return Traffic{Port: e.Port, Certificate: e.Certificate, Balancer: e.Balancer, Steps: e.Shift, Alarms: e.Alarms, KeepPrevious: e.KeepPrevious, Scaling: e.Scaling}
+	return Traffic{Port: e.Port, Certificate: e.Certificate, Balancer: e.Balancer, Rule: e.Rule, DNS: e.DNS, Steps: e.Shift, Alarms: e.Alarms, KeepPrevious: e.KeepPrevious, Scaling: e.Scaling}
 }
 
 // Step is one command, HTTP check or load profile of a run. Exactly one of
@@ -361,7 +364,8 @@ func (s Stage) Digest(p Pipeline) string {
 	if s.Env != nil {
 		env := *s.Env
 		env.Instances, env.Shift, env.Alarms, env.KeepPrevious, env.TrustedProxies, env.Scaling, env.AllowDestroy = 0, nil, nil, 0, nil, nil, false
-		def.Env, def.Service = &env, &p.Service
+		env.Unmasked = false
+		def.Env, def.Service = &env, p.Service.forDigest(s)
 	}
 	if m := p.Module; m != nil && s.Env != nil {
 		def.Module = &Module{Variables: m.Variables}

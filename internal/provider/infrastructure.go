@@ -21,7 +21,7 @@ func warnInfrastructure(st *pipeline.State, stage pipeline.Stage, move gate.Move
 	if !move.Moves() || move.Candidate.Unknown || !stage.Persistent() {
 		return
 	}
-	plan, current, stored := st.PlanOf(stage, move.Candidate.ID)
+	plan, current, stored := pipeline.PlanOf(st, stage, move.Candidate.ID)
 	if !stored || !current || plan.Unknown != "" || plan.None() {
 		return
 	}

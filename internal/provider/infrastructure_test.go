@@ -23,7 +23,7 @@ func TestWarnInfrastructure(t *testing.T) {
 		Stages:   map[string]pipeline.Stage{"live": stage}, Builds: map[string]pipeline.Build{"b-1": build},
 	}
 	lost := pipeline.ModuleChange{Address: "acme_database.main", Action: pipeline.ModuleDestroy, Stateful: true}
-	plan := pipeline.StagePlan{Stage: "live", Build: "b-1", Basis: st.PlanBasis(stage, "b-1"), ModuleCounts: pipeline.ModuleCounts{Destroyed: 1}, Changes: []pipeline.ModuleChange{lost}}
+	plan := pipeline.StagePlan{Stage: "live", Build: "b-1", Basis: pipeline.PlanBasis(st, stage, "b-1"), ModuleCounts: pipeline.ModuleCounts{Destroyed: 1}, Changes: []pipeline.ModuleChange{lost}}
 	move := gate.Move{Action: gate.ActionRun, Candidate: gate.Value{ID: "b-1"}}
 	for name, test := range map[string]struct {
 		change func(s *pipeline.Stage, p *pipeline.StagePlan, m *gate.Move)

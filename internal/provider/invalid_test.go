@@ -59,6 +59,21 @@ func TestAccInvalidStage(t *testing.T) {
 		"a certificate of what ends": {"capacity", `environment = { certificate = "arn:aws:acm:eu-west-1:123456789012:certificate/a" }`, `Environment is not persistent.*certificate`},
 		"no certificate":             {"production", `environment = { certificate = "shop.example.com" }`, `must be the ARN of a certificate`},
 		"a certificate without AWS":  {"production", `environment = { certificate = "arn:aws:acm:eu-west-1:123456789012:certificate/a" }`, `environment.certificate has no meaning`},
+		"a listener of what ends":    {"capacity", `environment = { ` + listener + `, path = "/*", priority = 10 }`, `Environment is not persistent.*listener_arn`},
+		"no listener":                {"production", `environment = { listener_arn = "arn:aws:elasticloadbalancing:eu-west-1:123456789012:listener/net/a/0/0", path = "/*", priority = 10 }`, `must be the ARN of a listener of an application load balancer`},
+		"a rule for all":             {"production", `environment = { ` + listener + `, priority = 10 }`, `Rule without a condition[\s\S]*Set host, path or both`},
+		"a rule nowhere":             {"production", `environment = { ` + listener + `, host = "shop.example.com" }`, `Rule without a priority`},
+		"a priority of nothing":      {"production", `environment = { priority = 10 }`, `environment.priority is about a rule[\s\S]*Set listener_arn`},
+		"the first priority":         {"production", `environment = { ` + listener + `, path = "/*", priority = 1 }`, `between 2 and 50000`},
+		"a priority too high":        {"production", `environment = { ` + listener + `, path = "/*", priority = 50001 }`, `between 2 and 50000`},
+		"a port of a listener":       {"production", `environment = { ` + listener + `, path = "/*", priority = 10, port = 8000 }`, `environment.port 8000 has no meaning with listener_arn`},
+		"no host":                    {"production", `environment = { ` + listener + `, host = "http://shop", priority = 10 }`, `must be a host name`},
+		"no path":                    {"production", `environment = { ` + listener + `, path = "shop", priority = 10 }`, `must be a path`},
+		"a listener without AWS":     {"production", `environment = { ` + listener + `, path = "/*", priority = 10 }`, `environment.listener_arn has no meaning on the local platform`},
+		"a name without AWS":         {"production", `environment = { dns = { zone_id = "Z0123", name = "shop.example.com" } }`, `environment.dns has no meaning on the local platform`},
+		"a name of what ends":        {"capacity", `environment = { dns = { zone_id = "Z0123", name = "shop.example.com" } }`, `Environment is not persistent.*dns`},
+		"no name":                    {"production", `environment = { dns = { zone_id = "Z0123", name = "Shop.example.com." } }`, `no DNS name[\s\S]*lower case`},
+		"no zone":                    {"production", `environment = { dns = { zone_id = "example.com", name = "shop.example.com" } }`, `must be the ID of a hosted zone`},
 		"an alarm twice":             {"production", `environment = { alarms = ["errors", "errors"] }`, `(?i)duplicate`},
 		"a volume without AWS":       {"production", `environment = { volume = { size = 20 } }`, `environment.volume has no meaning on the local platform`},
 		"hops without AWS":           {"production", `environment = { metadata_hop_limit = 2 }`, `environment.metadata_hop_limit has no meaning on the local platform`},
@@ -201,3 +216,6 @@ resource "penstock_pipeline" "p" {
 		})
 	}
 }
+
+// listener names a listener that exists, perhaps.
+const listener = `listener_arn = "arn:aws:elasticloadbalancing:eu-west-1:123456789012:listener/app/shop/0123456789abcdef/0123456789abcdef"`

@@ -63,6 +63,13 @@ type serviceModel struct {
 	Migrate      types.String `tfsdk:"migrate"`
 	ReadOnlyRoot types.Bool   `tfsdk:"read_only_root"`
 	Seed         types.String `tfsdk:"seed"`
+	Backup       types.String `tfsdk:"backup"`
+	Restore      types.String `tfsdk:"restore"`
+	Copy         types.String `tfsdk:"copy"`
+	Mask         types.String `tfsdk:"mask"`
+	Finish       types.String `tfsdk:"finish"`
+	FinishAfter  types.String `tfsdk:"finish_after"`
+	HookTimeout  types.String `tfsdk:"hook_timeout"`
 	Port         types.Int64  `tfsdk:"port"`
 	Protocol     types.String `tfsdk:"protocol"`
 	User         types.String `tfsdk:"user"`
@@ -96,11 +103,11 @@ func (r *pipelineResource) Schema(ctx context.Context, _ resource.SchemaRequest,
 			},
 			"service": schema.SingleNestedAttribute{
 				Optional: true, MarkdownDescription: "How the application runs. `/bin/sh -e` runs the commands in the root of an instance. Required if a stage has an environment that `module` does not make as a whole.",
-				Attributes: map[string]schema.Attribute{
+				Attributes: withHooks(map[string]schema.Attribute{
 					"install": command("Installs the artifact, the file `$PENSTOCK_ARTIFACT`, on the base image."),
 					"start":   command("Starts the service, which must listen on `$PORT` and stay in the foreground. Files that must outlive an instance go to `$PENSTOCK_DATA`."),
 					"migrate": command("Migrates the data, once for each deployment, before the new build gets traffic."),
-					"seed":    command("Fills a new environment that does not last with sample data, after `migrate`."),
+					"seed":    command("Fills a new environment that does not last with sample data, after `migrate`. It is not run where the data comes from another environment."),
 					"port": schema.Int64Attribute{
 						Optional: true, Validators: []validator.Int64{int64validator.Between(1, 65535)},
 						MarkdownDescription: "Port of the service, if the platform does not choose one. The local platform chooses, and sets `$PORT`.",
@@ -126,7 +133,7 @@ func (r *pipelineResource) Schema(ctx context.Context, _ resource.SchemaRequest,
 							"start_timeout": optional("How long an instance may take to become healthy. Default: `1m`.", isDuration()),
 						},
 					},
-				},
+				}),
 			},
 			"module": moduleAttribute(),
 			"scale": schema.SingleNestedAttribute{
@@ -166,7 +173,8 @@ func expandPipeline(ctx context.Context, m pipelineModel, s *session, diags *dia
 		diags.Append(m.Service.As(ctx, &s, basetypes.ObjectAsOptions{})...)
 		p.Service = pipeline.Service{
 			Install: s.Install.ValueString(), Start: s.Start.ValueString(), Migrate: s.Migrate.ValueString(), ReadOnlyRoot: s.ReadOnlyRoot.ValueBool(),
-			Seed: s.Seed.ValueString(), Port: int(s.Port.ValueInt64()), Protocol: s.Protocol.ValueString(), User: s.User.ValueString(),
+			Seed: s.Seed.ValueString(), Backup: s.Backup.ValueString(), Restore: s.Restore.ValueString(), Copy: s.Copy.ValueString(), Mask: s.Mask.ValueString(),
+			Finish: s.Finish.ValueString(), FinishAfter: expandDuration(s.FinishAfter), HookTimeout: expandDuration(s.HookTimeout), Port: int(s.Port.ValueInt64()), Protocol: s.Protocol.ValueString(), User: s.User.ValueString(),
 		}
 		if h := s.HealthCheck; h != nil {
 			p.Service.HealthCheck = &pipeline.HealthCheck{
@@ -201,7 +209,8 @@ func flattenPipeline(ctx context.Context, p pipeline.Pipeline, sch schema.Schema
 	if p.Service != (pipeline.Service{}) {
 		s := serviceModel{
 			Install: orNull(p.Service.Install), Start: orNull(p.Service.Start), Migrate: orNull(p.Service.Migrate),
-			Seed: orNull(p.Service.Seed), Port: intOrNull(p.Service.Port), Protocol: orNull(p.Service.Protocol), User: orNull(p.Service.User), ReadOnlyRoot: trueOrNull(p.Service.ReadOnlyRoot),
+			Seed: orNull(p.Service.Seed), Backup: orNull(p.Service.Backup), Restore: orNull(p.Service.Restore), Copy: orNull(p.Service.Copy), Mask: orNull(p.Service.Mask),
+			Finish: orNull(p.Service.Finish), FinishAfter: flattenDuration(p.Service.FinishAfter), HookTimeout: flattenDuration(p.Service.HookTimeout), Port: intOrNull(p.Service.Port), Protocol: orNull(p.Service.Protocol), User: orNull(p.Service.User), ReadOnlyRoot: trueOrNull(p.Service.ReadOnlyRoot),
 		}
 		if h := p.Service.HealthCheck; h != nil {
 			s.HealthCheck = &healthModel{
@@ -225,6 +234,7 @@ func (r *pipelineResource) ValidateConfig(ctx context.Context, req resource.Vali
 	var m pipelineModel
 	resp.Diagnostics.Append(req.Config.Get(ctx, &m)...)
 	validateNotify(ctx, m.Notify, &resp.Diagnostics)
+	validateHooks(m.Service, &resp.Diagnostics)
 	resp.Diagnostics.Append(validateModule(ctx, m.Module)...)
 	if resp.Diagnostics.HasError() || !known(ctx, m.Authorize) {
 		return

@@ -223,6 +223,8 @@ resource "penstock_stage" "pre_production" {
   pipeline = penstock_pipeline.shop.name
   type     = "pre-production"
   after    = [penstock_stage.exploratory.passed, penstock_stage.capacity.passed]
+
+  environment = { unmasked = true }
 }
 resource "penstock_stage" "production" {
   pipeline = penstock_pipeline.shop.name

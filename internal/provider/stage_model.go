@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/types"
 	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 )
@@ -42,6 +43,7 @@ type stageModel struct {
 	ImageID   types.String `tfsdk:"image_id"`
 	Endpoint  types.String `tfsdk:"endpoint"`
 	Instances types.Int64  `tfsdk:"instances"`
+	FinishDue types.String `tfsdk:"finish_due"`
 }
 
 // environmentModel is a stage's environment.
@@ -55,6 +57,7 @@ type environmentModel struct {
 	Port             types.Int64   `tfsdk:"port"`
 	Certificate      types.String  `tfsdk:"certificate"`
 	DataFrom         types.String  `tfsdk:"data_from"`
+	Unmasked         types.Bool    `tfsdk:"unmasked"`
 	DrainTimeout     types.String  `tfsdk:"drain_timeout"`
 	InstanceType     types.String  `tfsdk:"instance_type"`
 	Profile          types.String  `tfsdk:"instance_profile"`
@@ -73,6 +76,11 @@ type environmentModel struct {
 	Spot             types.Bool    `tfsdk:"spot"`
 	Scaling          types.Object  `tfsdk:"scaling"`
 	Attributes       types.Map     `tfsdk:"target_attributes"`
+	Listener         types.String  `tfsdk:"listener_arn"`
+	Host             types.String  `tfsdk:"host"`
+	Path             types.String  `tfsdk:"path"`
+	Priority         types.Int64   `tfsdk:"priority"`
+	DNS              types.Object  `tfsdk:"dns"`
 }
 
 // shiftModel is a step of a shift of traffic.
@@ -103,12 +111,13 @@ func expandStage(ctx context.Context, m stageModel, at *session, diags *diag.Dia
 		s.Env = &pipeline.EnvironmentSpec{
 			Instances: int(e.Instances.ValueInt64()), Env: expandStrings(ctx, e.Env, diags), SecretsVersion: e.EnvVersion.ValueInt64(),
 			Keep: e.Keep.ValueBool(), Address: e.Address.ValueString(), Port: int(e.Port.ValueInt64()), Certificate: e.Certificate.ValueString(), DataFrom: e.DataFrom.ValueString(),
-			DrainTimeout: expandDuration(e.DrainTimeout), InstanceType: e.InstanceType.ValueString(), Profile: e.Profile.ValueString(), Balancer: expandBalancer(ctx, e.Balancer, diags),
+			Unmasked: e.Unmasked.ValueBool(), DrainTimeout: expandDuration(e.DrainTimeout), InstanceType: e.InstanceType.ValueString(), Profile: e.Profile.ValueString(), Balancer: expandBalancer(ctx, e.Balancer, diags),
 			Shift: expandShift(ctx, e.Shift, diags), KeepPrevious: expandDuration(e.KeepPrevious), TrustedProxies: expandProxies(e.Trusted),
 			Machine:          pipeline.Machine{Volume: expandVolume(e.Volume), Hops: int(e.Hops.ValueInt64()), Spot: e.Spot.ValueBool()},
 			Scaling:          expandScaling(ctx, e.Scaling, diags),
 			TargetAttributes: expandStrings(ctx, e.Attributes, diags),
 			Variables:        expandVariables(e.Variables, diags), VariablesVersion: e.VariablesVersion.ValueInt64(), AllowDestroy: e.AllowDestroy.ValueBool(),
+			Rule: expandRule(e), DNS: expandAlias(ctx, e.DNS, diags),
 		}
 		diags.Append(e.Alarms.ElementsAs(ctx, &s.Env.Alarms, false)...)
 		diags.Append(e.Groups.ElementsAs(ctx, &s.Env.Groups, false)...)
@@ -205,12 +214,14 @@ func flattenEnvironment(ctx context.Context, e, def *pipeline.EnvironmentSpec, e
 		Instances: intOrNull(e.Instances), Env: flattenStrings(e.Env), EnvWO: types.MapNull(types.StringType), EnvVersion: intOrNull(e.SecretsVersion),
 		Address: orNull(e.Address), Port: intOrNull(e.Port), Certificate: orNull(e.Certificate), DataFrom: orNull(e.DataFrom), DrainTimeout: flattenDuration(e.DrainTimeout),
 		InstanceType: orNull(e.InstanceType), Profile: orNull(e.Profile), Groups: stringList(ctx, e.Groups, diags), Balancer: flattenBalancer(ctx, e.Balancer, envTypes["load_balancer"], diags), Shift: types.ListNull(envTypes["shift"].(types.ListType).ElemType), Alarms: types.ListNull(types.StringType),
-		KeepPrevious: flattenDuration(e.KeepPrevious), Trusted: flattenProxies(e.TrustedProxies),
+		Unmasked: trueOrNull(e.Unmasked), KeepPrevious: flattenDuration(e.KeepPrevious), Trusted: flattenProxies(e.TrustedProxies),
 		Volume: flattenVolume(e.Volume, envTypes["volume"].(types.ObjectType).AttrTypes), Hops: intOrNull(e.Hops), Spot: trueOrNull(e.Spot),
 		Scaling:    flattenScaling(ctx, e.Scaling, envTypes["scaling"].(types.ObjectType).AttrTypes, diags),
 		Attributes: flattenStrings(e.TargetAttributes),
 		Variables:  flattenVariables(e.Variables, diags), VariablesWO: types.DynamicNull(), VariablesVersion: intOrNull(e.VariablesVersion), AllowDestroy: trueOrNull(e.AllowDestroy),
+		DNS: flattenAlias(ctx, e.DNS, envTypes["dns"], diags),
 	}
+	flattenRule(e.Rule, &m)
 	var d diag.Diagnostics
 	if len(e.Alarms) > 0 {
 		m.Alarms, d = types.ListValueFrom(ctx, types.StringType, e.Alarms)
@@ -246,6 +257,10 @@ func flattenStatus(st report.StageView, p pipeline.Pipeline, m *stageModel) {
 	m.Passed = flattenPassed(m.Pipeline.ValueString(), st.Stage.Name, orNull(st.Passed))
 	m.ImageID, m.Endpoint = orNull(st.Image), types.StringNull()
 	m.Instances = intOrNull(st.Stage.Instances(p))
+	m.FinishDue = types.StringNull()
+	if st.Move.Action == gate.ActionFinish {
+		m.FinishDue = orNull(st.Move.Candidate.ID)
+	}
 	if env := st.Environment; env != nil && env.Purpose != pipeline.ForRun { // one that a failed run left is none of the stage's
 		m.Endpoint = orNull(env.Endpoint)
 		if env.Purpose == pipeline.ForStage {
@@ -273,7 +288,7 @@ func (m *stageModel) keep(ctx context.Context, planned stageModel) {
 
 // exports lists the strings that the stage exports.
 func (m *stageModel) exports() []*types.String {
-	return []*types.String{&m.Candidate, &m.ImageID, &m.Endpoint}
+	return []*types.String{&m.Candidate, &m.ImageID, &m.Endpoint, &m.FinishDue}
 }
 
 // markUnknown makes everything that the stage exports unknown, but what can't change.
@@ -291,7 +306,7 @@ func (m *stageModel) markUnknown(name types.String) {
 // sameFront reports whether two definitions of a persistent environment have the
 // same endpoint, which a deployment then keeps.
 func sameFront(a, b types.Object) bool {
-	for _, name := range []string{"keep", "address", "port", "certificate"} {
+	for _, name := range []string{"keep", "address", "port", "certificate", "listener_arn", "host", "dns"} {
 		x, y := a.Attributes()[name], b.Attributes()[name]
 		unset := func(v attr.Value) bool { return v == nil || v.IsNull() }
 		if unset(x) != unset(y) || !unset(x) && !x.Equal(y) {

@@ -6,6 +6,7 @@ package provider
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
@@ -103,11 +104,8 @@ func (r *stageResource) plan(ctx context.Context, plan, state *stageModel, at *e
 	if !r.place(planned, stage, resp) {
 		return
 	}
-	if move.Moves() {
-		if err := r.session.Engine.Stages.CheckLaunch(ctx, planned.State(), stage, move.Candidate.ID); err != nil {
-			addAttributeError(&resp.Diagnostics, path.Root("environment"), partOf("plan stage", stage.Name), stage.Pipeline, err)
-			return
-		}
+	if move.Moves() && !r.foresee(ctx, planned, stage, move, resp) {
+		return
 	}
 	r.session.warnUnused(planned.State(), stage, &resp.Diagnostics)
 	warnInfrastructure(planned.State(), stage, move, &resp.Diagnostics)
@@ -116,6 +114,26 @@ func (r *stageResource) plan(ctx context.Context, plan, state *stageModel, at *e
 		return
 	}
 	plan.render(move, planned, state)
+}
+
+// foresee looks at what the deployment that is planned will meet. It reports whether that can
+// be made.
+func (r *stageResource) foresee(ctx context.Context, planned gate.Planned, stage pipeline.Stage, move gate.Move, resp *resource.ModifyPlanResponse) bool {
+	stages := r.session.Engine.Stages
+	err := stages.CheckLaunch(ctx, planned.State(), stage, move.Candidate.ID)
+	var carried string
+	if deploys := move.Action == gate.ActionRun || move.Action == gate.ActionRestore; err == nil && deploys {
+		carried, err = stages.Foresee(ctx, planned.State(), stage)
+	}
+	if err != nil {
+		addAttributeError(&resp.Diagnostics, path.Root("environment"), partOf("plan stage", stage.Name), stage.Pipeline, err)
+		return false
+	}
+	if carried != "" {
+		resp.Diagnostics.AddAttributeWarning(path.Root("environment"), "Carried over to the next deployment", fmt.Sprintf(
+			"Others have attached this to the Auto Scaling group of stage %q, and it goes on with the group of the next build: %s.\n\nRemove there what is to end, or declare it with environment.scaling.", stage.Name, carried))
+	}
+	return true
 }
 
 // place checks that the stage can be where it is: after what it comes after.
@@ -153,6 +171,7 @@ func (m *stageModel) render(move gate.Move, planned gate.Planned, state *stageMo
 		return
 	}
 	m.Instances = intOrNull(move.Instances)
+	m.FinishDue = types.StringNull() // the apply sees to it
 	stays := state != nil && move.Action != gate.ActionUnknown && !move.Moves()
 	if !move.Candidate.Unknown && !(stays && move.Redefined) { // else an apply has to record the definition: unknown makes it an update
 		m.Candidate = orNull(move.Candidate.ID)

@@ -147,12 +147,13 @@ func validateTraffic(ctx context.Context, kind pipeline.StageType, o types.Objec
 	diags.Append(o.As(ctx, &e, basetypes.ObjectAsOptions{UnhandledUnknownAsEmpty: true})...)
 	at := path.Root("environment")
 	persistent := kind == pipeline.TypeProduction || e.Keep.ValueBool() || e.Keep.IsUnknown()
-	for _, name := range []string{"shift", "alarms", "keep_previous", "certificate", "scaling", "target_attributes"} {
+	for _, name := range []string{"shift", "alarms", "keep_previous", "certificate", "scaling", "target_attributes", "listener_arn", "dns"} {
 		if !persistent && !o.Attributes()[name].IsNull() {
 			diags.AddAttributeError(at.AtName(name), "Environment is not persistent",
 				fmt.Sprintf("Only a persistent environment can have %s. Set keep = true, or remove it.", name))
 		}
 	}
+	diags.Append(validateListener(at, o, e)...)
 	diags.Append(validateScaling(ctx, at.AtName("scaling"), e.Scaling, e.Instances)...)
 	diags.Append(validateOwnVariables(at, e.Variables, e.VariablesWO, e.VariablesVersion)...)
 	if e.Shift.IsUnknown() {

@@ -120,7 +120,8 @@ func environmentAttribute() schema.SingleNestedAttribute {
 		"trusted_proxies":    trustedProxiesAttribute(),
 		"certificate":        optional("ARN of an ACM certificate. The load balancer of a persistent environment then speaks HTTPS, at port 443 unless `port` is set. The test port, 10000 above, does, too. A change takes effect with a new deployment. On AWS.", isCertificate()),
 		"load_balancer":      balancerAttribute(),
-		"data_from":          optional("Name of the stage whose persistent environment provides the data of a new environment. The data is copied before `migrate`. Default: the production stage for a pre-production stage, otherwise none. On AWS up to 5 GB, packed, of one instance.", isName()),
+		"data_from":          optional("Name of the stage whose persistent environment provides the data of a new environment. The data is copied before `migrate`, by `service.copy` if that is set, and masked by `service.mask`. Default: the production stage for a pre-production stage, otherwise none. Without `service.copy`, the data directory is copied: on AWS up to 5 GB, packed, of one instance.", isName()),
+		"unmasked":           schema.BoolAttribute{Optional: true, MarkdownDescription: "Whether production's data may be copied into the environment without `service.mask`, as where there is none of people. Without either, a stage that copies production's data is refused. Default: false."},
 		"drain_timeout":      optional("How long active requests may take to finish when a new build takes over. Default: `30s`.", isDuration()),
 		"instance_profile":   optional("Name of the instance profile of the instances, whose role their service has. The deployer role must be allowed to pass that role: see `--instance-roles` of `penstock bootstrap`. Default: the stack's profile for production, pre-production and persistent custom stages, otherwise the one for tests, so that tests can't read production's secrets. On AWS.", isInstanceProfile()),
 		"security_groups":    groupsAttribute("the instances, instead of the stack's for production or for tests. Load balancers must reach the service's port"),
@@ -149,7 +150,7 @@ func environmentAttribute() schema.SingleNestedAttribute {
 		"keep_previous": optional("How long to keep the previous build's instances after a deployment to a persistent environment. A rollback within that time is one traffic shift. Default: not at all. On AWS.", isDuration()),
 	})
 	return schema.SingleNestedAttribute{
-		Optional: true, Attributes: attributes,
+		Optional: true, Attributes: withListener(attributes),
 		MarkdownDescription: "The environment that a run launches from the build's image. Acceptance, capacity, pre-production and production stages always have one; other stages have one if this is set.",
 	}
 }
@@ -191,9 +192,10 @@ func (r *stageResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 					"build":    computed("Build ID; null if none has passed yet."),
 				},
 			},
-			"image_id":  computed("Image that the stage baked from its current build, or that its persistent environment runs from; null otherwise."),
-			"endpoint":  computed("URL at which the stage's environment answers; null if it has none. The URL of a persistent environment stays the same when a build is deployed."),
-			"instances": schema.Int64Attribute{Computed: true, MarkdownDescription: "Number of instances of the stage's environment; null without one."},
+			"image_id":   computed("Image that the stage baked from its current build, or that its persistent environment runs from; null otherwise."),
+			"endpoint":   computed("URL at which the stage's environment answers; null if it has none. The URL of a persistent environment stays the same when a build is deployed."),
+			"finish_due": computed("The current build, if `service.finish` is due for it, which an apply then runs; null otherwise."),
+			"instances":  schema.Int64Attribute{Computed: true, MarkdownDescription: "Number of instances of the stage's environment; null without one."},
 		},
 	}
 }

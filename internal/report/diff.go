@@ -33,12 +33,31 @@ type Diff struct {
 	// Infrastructure is what the module of the second build would do in the environments of
 	// the stages that it is compared for; absent where no module makes them.
 	Infrastructure []Infrastructure      `json:"infrastructure,omitempty" shape:"infrastructure_plans"`
-	Ahead          []Commit              `json:"ahead"`         // that the second build has and the first has not, the newest first
-	Behind         []Commit              `json:"behind"`        // the reverse: what a rollback takes back
-	Files          []pipeline.FileChange `json:"files"`         // that differ, by path
-	Cut            bool                  `json:"cut,omitempty"` // there are more commits or files than are listed
+	Ahead          []Commit              `json:"ahead"`  // that the second build has and the first has not, the newest first
+	Behind         []Commit              `json:"behind"` // the reverse: what a rollback takes back
+	Files          []pipeline.FileChange `json:"files"`  // that differ, by path
+	// Migrations are the files of the data component that the second build adds or changes.
+	Migrations []Migration `json:"migrations"`
+	Cut        bool        `json:"cut,omitempty"` // there are more commits or files than are listed
 	// Unknown says why commits and files could not be compared; empty if they were.
 	Unknown string `json:"unknown,omitempty"`
+}
+
+// Migration is a file by which service.migrate migrates the data.
+type Migration struct {
+	Path   string `json:"path"`
+	Change string `json:"change"` // added or changed
+}
+
+// migrations returns the files of the data component that are added or changed.
+func migrations(files []pipeline.FileChange) []Migration {
+	all := []Migration{}
+	for _, f := range files {
+		if f.Component == "data" && f.Change != pipeline.FileRemoved {
+			all = append(all, Migration{f.Path, f.Change})
+		}
+	}
+	return all
 }
 
 // Part is a part of a build that differs.
@@ -141,7 +160,7 @@ func nextRelease(st *pipeline.State, d Diff) (Diff, error) {
 // compare compares the commits and files of two builds. If a repository can't be read, that
 // is no failure: what the ledger has is shown all the same.
 func (r *Reports) compare(ctx context.Context, st *pipeline.State, a, b pipeline.Build, d *Diff) {
-	d.Ahead, d.Behind, d.Files = []Commit{}, []Commit{}, []pipeline.FileChange{}
+	d.Ahead, d.Behind, d.Files, d.Migrations = []Commit{}, []Commit{}, []pipeline.FileChange{}, []Migration{}
 	if a.Revision.Repository != b.Revision.Repository {
 		d.Unknown = fmt.Sprintf("the builds are of different repositories, %s and %s", a.Revision.Repository, b.Revision.Repository)
 		return
@@ -157,6 +176,7 @@ func (r *Reports) compare(ctx context.Context, st *pipeline.State, a, b pipeline
 	}
 	f := ForgeOf(st, b)
 	d.Ahead, d.Behind, d.Files, d.Cut = commits(st, f, c.Ahead), commits(st, f, c.Behind), c.Files, c.Cut
+	d.Migrations = migrations(c.Files)
 }
 
 func digestOf(b pipeline.Build) string {

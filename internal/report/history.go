@@ -28,13 +28,14 @@ const (
 	HistoryOverride    HistoryKind = "override"    // somebody let a build pass a gate
 	HistoryPause       HistoryKind = "pause"       // or its end
 	HistoryEnvironment HistoryKind = "environment" // one was launched, extended, changed or ended
+	HistoryData        HistoryKind = "data"        // it was backed up, restored or finished
 	HistoryImage       HistoryKind = "image"       // one was baked, published or removed
 	HistoryDefinition  HistoryKind = "definition"  // of the pipeline, a stage or an image
 )
 
 // HistoryKinds are all of them, in the order of a legend.
 var HistoryKinds = []HistoryKind{
-	HistoryDeployment, HistoryDecision, HistoryPromotion, HistoryOverride, HistoryPause, HistoryRun, HistoryBuild, HistoryEnvironment, HistoryImage, HistoryDefinition,
+	HistoryDeployment, HistoryDecision, HistoryPromotion, HistoryOverride, HistoryPause, HistoryRun, HistoryBuild, HistoryEnvironment, HistoryData, HistoryImage, HistoryDefinition,
 }
 
 // HistoryEntry is something that happened in a pipeline. It never changes: what happens later
@@ -46,7 +47,7 @@ type HistoryEntry struct {
 	Event        pipeline.EventKind `json:"event"`                    // the kind of event, such as build.decided
 	At           time.Time          `json:"at"`                       // when it happened
 	RecordedAt   time.Time          `json:"recorded_at"`              // when it got into the history
-	Kind         HistoryKind        `json:"kind"`                     // build, run, deployment, decision, promotion, override, pause, environment, image or definition
+	Kind         HistoryKind        `json:"kind"`                     // build, run, deployment, decision, promotion, override, pause, environment, data, image or definition
 	Action       string             `json:"action"`                   // what happened, in a word, such as approved or rolled_back
 	Actor        string             `json:"actor"`                    // who did it
 	Stage        string             `json:"stage,omitempty"`          // image/NAME for a baked image

@@ -55,6 +55,10 @@ var tellers = map[pipeline.EventKind]func(scene){
 	pipeline.ImageRemoved:       scene.collected,
 	pipeline.EnvironmentChanged: scene.environment,
 	pipeline.EnvironmentNoticed: scene.noticed,
+	pipeline.DataBackedUp:       scene.data,
+	pipeline.DataRestored:       scene.data,
+	pipeline.DataFinished:       scene.data,
+	pipeline.DataFinishFailed:   scene.data,
 }
 
 // silent are the kinds of event without entries, and why.
@@ -196,7 +200,33 @@ func (s scene) decided() {
 
 func (s scene) promoted() {
 	if p := s.event.Facts.Promotion; p != nil {
-		s.add(HistoryEntry{Kind: HistoryPromotion, Action: "promoted", Actor: p.Actor, At: p.At, Stage: p.Stage, Build: p.Build})
+		e := HistoryEntry{Kind: HistoryPromotion, Action: "promoted", Actor: p.Actor, At: p.At, Stage: p.Stage, Build: p.Build}
+		if p.Restore != nil {
+			e.Detail = "with the data of backup " + p.Restore.Backup
+		}
+		s.add(e)
+	}
+}
+
+// data tells what was done to the data of a stage's environment.
+func (s scene) data() {
+	e := HistoryEntry{Kind: HistoryData, Run: s.runID()}
+	if b := s.event.Facts.Backup; b != nil {
+		e.Stage, e.Build, e.Environment, e.Action, e.Detail = b.Stage, b.Build, b.Stage, "backed_up", "backup "+b.Name
+		if s.event.Kind == pipeline.DataRestored {
+			e.Action = "restored"
+			if r := s.event.Facts.Run; r != nil {
+				e.Build = r.Build
+			}
+		}
+		s.add(e)
+	}
+	if f := s.event.Facts.Finish; f != nil {
+		e.Stage, e.Build, e.Environment, e.Action, e.Run, e.Detail = f.Stage, f.Build, f.Stage, "finished", f.Run, "service.finish"
+		if s.event.Kind == pipeline.DataFinishFailed {
+			e.Action, e.Detail = "finish_failed", f.Error
+		}
+		s.add(e)
 	}
 }
 

@@ -30,10 +30,10 @@ func (i Infrastructure) Known() bool { return i.Plan != nil && !i.Outdated && i.
 // InfrastructureOf returns what is stored of what a build would do in the environment of a
 // stage; false if there is nothing to plan, as the build serves there, or has no module.
 func InfrastructureOf(st *pipeline.State, stage pipeline.Stage, build string) (Infrastructure, bool) {
-	if env, ok := st.RunEnvironment(stage.Name, pipeline.ForStage); ok && env.Build == build || st.PlanBasis(stage, build) == "" {
+	if env, ok := st.RunEnvironment(stage.Name, pipeline.ForStage); ok && env.Build == build || pipeline.PlanBasis(st, stage, build) == "" {
 		return Infrastructure{}, false
 	}
-	if plan, _, stored := st.PlanOf(stage, build); stored {
+	if plan, _, stored := pipeline.PlanOf(st, stage, build); stored {
 		return Planned(st, plan), true
 	}
 	return Infrastructure{Stage: stage.Name, Build: build}, true
@@ -42,7 +42,7 @@ func InfrastructureOf(st *pipeline.State, stage pipeline.Stage, build string) (I
 // Planned returns what a plan says, whether or not it could be stored.
 func Planned(st *pipeline.State, plan pipeline.StagePlan) Infrastructure {
 	stage := st.Stages[plan.Stage]
-	i := Infrastructure{Stage: plan.Stage, Build: plan.Build, Plan: &plan, Outdated: plan.Basis != st.PlanBasis(stage, plan.Build)}
+	i := Infrastructure{Stage: plan.Stage, Build: plan.Build, Plan: &plan, Outdated: plan.Basis != pipeline.PlanBasis(st, stage, plan.Build)}
 	if stage.Lasting() && stage.Env != nil && !stage.Env.AllowDestroy {
 		i.Refused = plan.Losing()
 	}
@@ -51,7 +51,7 @@ func Planned(st *pipeline.State, plan pipeline.StagePlan) Infrastructure {
 
 // infrastructure returns it for the stages that a build releases to next by way of one.
 func infrastructure(st *pipeline.State, stage pipeline.Stage, build string) (list []Infrastructure) {
-	for _, at := range st.Releases(stage) {
+	for _, at := range pipeline.Releases(st, stage) {
 		if i, ok := InfrastructureOf(st, at, build); ok {
 			list = append(list, i)
 		}

@@ -56,7 +56,7 @@ func (s StageSecrets) all() []pipeline.Secret {
 func (s *Stages) Advance(ctx context.Context, r AdvanceRequest) (report.StageView, error) {
 	view, err := s.advance(ctx, r)
 	if err == nil {
-		s.foreseeNext(ctx, r.Stage.Pipeline, r.Stage.Name)
+		s.planNext(ctx, r.Stage.Pipeline, r.Stage.Name)
 	}
 	return view, err
 }
@@ -122,6 +122,9 @@ func (s *Stages) Check(st *pipeline.State, stage pipeline.Stage) error {
 	if err := pipeline.CheckData(st, stage); err != nil {
 		return err
 	}
+	if err := pipeline.CheckEndpoint(st, stage); err != nil {
+		return err
+	}
 	return s.platform.Check(*stage.Env)
 }
 
@@ -133,6 +136,19 @@ func (s *Stages) CheckLaunch(ctx context.Context, st *pipeline.State, stage pipe
 	}
 	env := stage.EnvironmentFor(st.Pipeline)
 	return s.platform.CheckLaunch(ctx, b.BaseImage, env.InstanceType, env.Volume)
+}
+
+// Foresee looks, before a plan's deployment to a persistent environment of a stage, at what it
+// meets, as the platform does. It asks for nothing where there is none.
+func (s *Stages) Foresee(ctx context.Context, st *pipeline.State, stage pipeline.Stage) (carried string, err error) {
+	if !stage.Persistent() || st.Pipeline.Service.Start == "" { // else a module makes what there is
+		return "", nil
+	}
+	f := pipeline.Foresight{Env: stage.EnvironmentFor(st.Pipeline)}
+	if env, exists := st.RunEnvironment(stage.Name, pipeline.ForStage); exists && env.Serves() {
+		f.Fleet = env.Fleet
+	}
+	return s.platform.Foresee(ctx, f)
 }
 
 // CheckRunner refuses a runner that does not exist.
@@ -158,7 +174,12 @@ func (e *core) recovered(ctx context.Context, h *lock.Lock, pipelineName, stage 
 func (s *Stages) act(ctx context.Context, h *lock.Lock, st *pipeline.State, stage pipeline.Stage, move gate.Move, secrets StageSecrets) error {
 	switch move.Action {
 	case gate.ActionRun, gate.ActionRestore:
-		return s.run(ctx, h, st, stage, move, secrets)
+		if err := s.run(ctx, h, st, stage, move, secrets); err != nil || !stage.Persistent() {
+			return err
+		}
+		return s.finishUnder(ctx, h, stage, secrets.all())
+	case gate.ActionFinish:
+		return s.finishUnder(ctx, h, stage, secrets.all())
 	case gate.ActionAdopt:
 		event := gate.Adoption(st, stage, move.Candidate.ID)
 		event.Facts.Current.At = st.Current[stage.Name].Since(move.Candidate.ID, s.now())

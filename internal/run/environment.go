@@ -52,7 +52,7 @@ func (a *attempt) prepare(ctx context.Context) error {
 		}
 	}
 	if what == pipeline.ForRun { // if this machine dies, the platform ends it
-		env.ExpiresAt = a.now().UTC().Add(a.stage.StepsLimit() + runMargin)
+		env.ExpiresAt = a.now().UTC().Add(a.stage.StepsLimit() + hooksLimit(a.state.Pipeline.Service) + runMargin)
 	}
 	next := env // what serves stays recorded until the traffic has gone over
 	next.Build, next.Run, next.Spec = a.run.Build, a.run.ID, a.stage.EnvironmentFor(a.state.Pipeline)
@@ -77,8 +77,14 @@ func (a *attempt) prepare(ctx context.Context) error {
 		return err
 	}
 	launch := a.state.Launch(a.stage, a.run.Build)
-	from := a.dataFrom()
-	if err := a.enterModule(ctx, next, launch.Image, from); err != nil {
+	from, err := a.data().source()
+	if err != nil {
+		return err
+	}
+	if err := a.data().settleFinish(ctx); err != nil {
+		return err
+	}
+	if err := a.enterModule(ctx, next, launch.Image, from.ID); err != nil {
 		return err
 	}
 	req, err := a.fleetRequest(ctx, next, launch, a.secrets.Environment, a.log)
@@ -86,9 +92,10 @@ func (a *attempt) prepare(ctx context.Context) error {
 		return err
 	}
 	req.Fleet = fleet
-	req.DataFrom = from
 	furnish(&req, a.outputs)
-	req.Seed = a.state.Pipeline.Service.Seed != "" && what != pipeline.ForStage && req.DataFrom == ""
+	if err := a.data().plan(ctx, &req, env, from); err != nil {
+		return err
+	}
 	if env.IsModule() {
 		a.logf("environment %s: the module is at %s", env.ID, a.outputs.Endpoint)
 	} else {
@@ -119,8 +126,8 @@ func (e *core) fleetRequest(ctx context.Context, env pipeline.Environment, launc
 	req := pipeline.FleetRequest{
 		Environment: env.ID, Labels: pipeline.Labels{Pipeline: env.Pipeline, Stage: env.Stage, Build: env.Build, Run: env.Run},
 		Persistent: env.Purpose == pipeline.ForStage, Image: launch.Image, Instances: env.Instances, InstanceType: env.Spec.InstanceType, Machine: env.Spec.Machine,
-		Address: env.Spec.Address, Port: env.Spec.Port, Certificate: env.Spec.Certificate, Balancer: env.Spec.Balancer, Service: st.Pipeline.Service, Env: vars, Secrets: secrets,
-		Migrate: st.Pipeline.Service.Migrate != "", ExpiresAt: env.ExpiresAt, DrainTimeout: env.Spec.DrainTimeout, Alarms: env.Spec.Alarms, Scaling: env.Spec.Scaling, TargetAttributes: env.Spec.TargetAttributes, Log: log,
+		Address: env.Spec.Address, Port: env.Spec.Port, Certificate: env.Spec.Certificate, Balancer: env.Spec.Balancer, Rule: env.Spec.Rule, DNS: env.Spec.DNS, Service: st.Pipeline.Service, Env: vars, Secrets: secrets,
+		ExpiresAt: env.ExpiresAt, DrainTimeout: env.Spec.DrainTimeout, Alarms: env.Spec.Alarms, Scaling: env.Spec.Scaling, TargetAttributes: env.Spec.TargetAttributes, Log: log,
 		TrustedProxies: env.Spec.TrustedProxies, Lasting: st.Stages[env.Stage].Lasting(), Profile: env.Spec.Profile, Groups: env.Spec.Groups,
 	}
 	if launch.Install && launch.Artifact != nil {
@@ -129,31 +136,6 @@ func (e *core) fleetRequest(ctx context.Context, env pipeline.Environment, launc
 		}
 	}
 	return req, nil
-}
-
-// dataFrom returns the environment whose data is copied into the run's new one: that of the
-// named stage or, for a pre-production stage that names none, that of production.
-func (a *attempt) dataFrom() string {
-	stage, env := dataFrom(a.state, a.stage)
-	if stage != "" && env == "" {
-		a.logf("stage %q has no environment yet to copy data from", stage)
-	}
-	return env
-}
-
-// dataFrom returns the stage whose data a stage's new environment gets, and that stage's
-// environment, if it serves; empty for none.
-func dataFrom(st *pipeline.State, stage pipeline.Stage) (from, environment string) {
-	from = stage.Env.DataFrom
-	for _, s := range st.StagesInOrder() {
-		if from == "" && stage.Type == pipeline.TypePreProduction && s.Type == pipeline.TypeProduction {
-			from = s.Name
-		}
-	}
-	if env, ok := st.RunEnvironment(from, pipeline.ForStage); ok && env.Serves() {
-		environment = env.ID
-	}
-	return from, environment
 }
 
 // endKept ends the environments of earlier failed runs of the stage that were kept for a

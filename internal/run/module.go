@@ -78,6 +78,10 @@ func moduleOf(st *pipeline.State, env pipeline.Environment, lives bool) (*pipeli
 // moduleRequest asks for the infrastructure of an environment, as it is for its build.
 func (e *core) moduleRequest(ctx context.Context, st *pipeline.State, env pipeline.Environment, r moduleInputs) (pipeline.ModuleRequest, error) {
 	build, m := st.Builds[env.Build], st.Pipeline.Module
+	if hook := st.Pipeline.Service.OnInstances(); build.Module.Instead && hook != "" {
+		return pipeline.ModuleRequest{}, pipeline.Errorf(pipeline.CodeInvalid, "apply module to "+env.Describe(), "the module has the output \"endpoint\", so that it is the environment, and there is no instance that could run service.%s", hook).
+			WithHint("Let the module do that, and remove the argument; or remove the output, so that Penstock launches instances.")
+	}
 	file, err := e.artifacts.Get(ctx, build.Module.Artifact)
 	if err != nil {
 		return pipeline.ModuleRequest{}, fmt.Errorf("fetch module of build %s: %w", env.Build, err)

@@ -250,6 +250,7 @@ func (a *attempt) steps(ctx context.Context) error {
 			Step: step, Run: a.run.ID, Runner: a.stage.Runner, Checkout: a.checkout(), Env: env, Secrets: stepSecrets(step, a.secrets.step(i), a.outputs.SecretEnv),
 			Mask: append(a.secrets.all(), a.outputs.SecretEnv.Values()...), Endpoint: a.fleet.Endpoint, Host: a.fleet.Host, Before: before, Log: a.log.raw, Styles: true,
 		}
+		headed(&req, a.fleet.Header)
 		if a.env != nil && !a.env.IsModule() {
 			req.Exec = func(ctx context.Context, c pipeline.Command, log io.Writer) (int, error) {
 				return a.platform.Exec(ctx, a.env.ID, a.fleet.ID, c, log)
@@ -376,6 +377,9 @@ func (a *attempt) pass(ctx context.Context) error {
 	}
 	ctx, cancel := lock.CleanUp(ctx) // nothing is left that could be cancelled
 	defer cancel()
+	if err := a.data().deployed(ctx, &facts); err != nil {
+		return err
+	}
 	if err := a.states.Append(ctx, a.run.Pipeline, &a.lease, pipeline.Event{Kind: pipeline.RunEnded, Facts: facts}); err != nil {
 		return err
 	}

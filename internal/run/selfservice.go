@@ -280,7 +280,7 @@ func (e *Environments) takeOver(ctx context.Context, st *pipeline.State, env *pi
 
 func (e *Environments) newPersonEnvironment(r LaunchRequest) pipeline.Environment {
 	return pipeline.Environment{
-		ID: e.states.NewID("e-"), Pipeline: r.Pipeline, Name: r.Name, Purpose: pipeline.ForPerson, Owner: cmp.Or(r.Owner, e.person.Name),
+		ID: e.states.NewID(pipeline.OwnPrefix), Pipeline: r.Pipeline, Name: r.Name, Purpose: pipeline.ForPerson, Owner: cmp.Or(r.Owner, e.person.Name),
 		Configured: r.Configured, Status: pipeline.EnvLaunching, CreatedAt: e.now().UTC(), Made: e.creations.stamp(),
 	}
 }
@@ -365,7 +365,7 @@ func (e *Environments) relaunch(ctx context.Context, h *lock.Lock, st *pipeline.
 			return env, err
 		}
 	}
-	fleet, endpoint, err := e.bringUp(ctx, h, st, env, runs, r, fresh && st.Pipeline.Service.Seed != "")
+	fleet, endpoint, err := e.bringUp(ctx, h, st, env, runs, r, fresh)
 	if err != nil {
 		return env, e.abandonLaunch(ctx, h, env, fleet, fresh, err)
 	}
@@ -397,7 +397,7 @@ func (e *Environments) bringUp(ctx context.Context, h *lock.Lock, st *pipeline.S
 	if err != nil {
 		return "", "", err
 	}
-	req.Artifact, req.Fleet, req.Seed = cmp.Or(runs.artifact, req.Artifact), e.states.NewID("f-"), seed
+	req.Artifact, req.Fleet, req.Hooks = cmp.Or(runs.artifact, req.Artifact), e.states.NewID(pipeline.OwnPrefix), launchHooks(req.Service, seed)
 	if env.Module != nil {
 		log.Note("module of build %s: apply", env.Build)
 		out, err := e.applyModule(ctx, st, h.Lease, env, moduleInputs{fleet: req.Fleet, image: runs.launch.Image, secrets: r.ModuleSecrets, log: log})

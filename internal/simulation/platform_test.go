@@ -277,6 +277,7 @@ func (door) Publish(context.Context, pipeline.PublishRequest) (map[string]string
 }
 func (door) CheckImage(pipeline.ImageDefinition) error                           { return nil }
 func (door) Check(pipeline.EnvironmentSpec) error                                { return nil }
+func (door) Foresee(context.Context, pipeline.Foresight) (string, error)         { return "", nil }
 func (door) CheckLaunch(context.Context, string, string, *pipeline.Volume) error { return nil }
 func (door) CheckService(pipeline.Service) error                                 { return nil }
 func (door) LogCommand(lines int, _ bool) string                                 { return fmt.Sprint("log ", lines) }

@@ -63,7 +63,14 @@ func (s *store) compare(ctx context.Context, at location, from, to string, paths
 	if err != nil {
 		return c, err
 	}
-	c.Files, err = parseChanges(text, paths)
+	if c.Files, err = parseChanges(text, paths); err != nil {
+		return c, err
+	}
+	names, err := s.output(ctx, s.local(at, "diff", "--name-status", "-z", "--no-renames", "--no-ext-diff", "--no-textconv", from, to, "--"))
+	if err != nil {
+		return c, err
+	}
+	nameChanges(c.Files, names)
 	if len(c.Files) > mostChanges {
 		c.Files, c.Cut = c.Files[:mostChanges], true
 	}
@@ -103,6 +110,26 @@ func parseLogs(text string) ([]pipeline.Revision, error) {
 		all, fields = append(all, r), fields[logFields:]
 	}
 	return all, nil
+}
+
+// nameChanges says of files how they changed, by what `git diff --name-status -z` prints: a
+// letter and a path in turn.
+func nameChanges(files []pipeline.FileChange, text string) {
+	changes := map[string]string{}
+	entries := strings.Split(text, "\x00")
+	for i := 0; i+1 < len(entries); i += 2 {
+		change := pipeline.FileChanged
+		switch entries[i] {
+		case "A":
+			change = pipeline.FileAdded
+		case "D":
+			change = pipeline.FileRemoved
+		}
+		changes[printable(entries[i+1])] = change
+	}
+	for i := range files {
+		files[i].Change = changes[files[i].Path]
+	}
 }
 
 // parseChanges reads what `git diff --numstat -z` prints: lines that were added, a tab,

@@ -6,6 +6,7 @@ package state
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -41,7 +42,18 @@ func (s *Store) describe(ctx context.Context, recorded *pipeline.State) (*pipeli
 		env = merge(env, reports[id], s.config.Now())
 		st.Environments[id] = traced(env, reports[id], st.Latest[env.Stage])
 	}
+	st.Finishes = due(st.Finishes, s.config.Now())
 	return st, nil
+}
+
+// due says of finishes whether their time has come.
+func due(finishes map[string]pipeline.Finish, now time.Time) map[string]pipeline.Finish {
+	all := maps.Clone(finishes)
+	for stage, f := range all {
+		f.Due = !f.Done() && !now.Before(f.DueAt)
+		all[stage] = f
+	}
+	return all
 }
 
 // byTime is the status of an environment whose time may be over.

@@ -19,6 +19,7 @@ import (
 type Position struct {
 	Sequence     int64      `json:"sequence"` // of the newest event
 	Environments []Sighting `json:"environments,omitempty"`
+	Due          []string   `json:"due,omitempty"` // stages whose service.finish was due
 }
 
 // Key identifies the position.
@@ -59,6 +60,12 @@ func (s *Store) Snapshot(ctx context.Context, name string) (gate.Snapshot, Posit
 			at.Environments = append(at.Environments, seen)
 		}
 	}
+	for stage, f := range merged.Finishes {
+		if f.Due {
+			at.Due = append(at.Due, stage)
+		}
+	}
+	slices.Sort(at.Due)
 	slices.SortFunc(at.Environments, func(a, b Sighting) int { return strings.Compare(a.ID, b.ID) })
 	return gate.At(merged, at.Sequence), at, nil
 }
@@ -130,10 +137,17 @@ func (s *Store) SnapshotAt(ctx context.Context, name string, at Position) (gate.
 
 // Over lays what the platform saw over a state. The state itself does not change.
 func (p Position) Over(st *pipeline.State) *pipeline.State {
-	if len(p.Environments) == 0 {
+	if len(p.Environments)+len(p.Due) == 0 {
 		return st
 	}
 	over := st.Clone()
+	over.Finishes = maps.Clone(st.Finishes)
+	for _, stage := range p.Due {
+		if f, ok := over.Finishes[stage]; ok {
+			f.Due = true
+			over.Finishes[stage] = f
+		}
+	}
 	over.Environments = maps.Clone(st.Environments)
 	for _, s := range p.Environments {
 		env, ok := over.Environments[s.ID]

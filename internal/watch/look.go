@@ -239,6 +239,9 @@ func reasonOf(st *pipeline.State, m gate.Move) Reason {
 		r.Text = fmt.Sprintf("stage %q: %s promoted %s", s.Name, p.Actor, p.Build)
 		if current := st.Current[s.Name].Build; st.Builds[p.Build].Order < st.Builds[current].Order {
 			r.Text = fmt.Sprintf("stage %q: %s rolled back from %s to %s", s.Name, p.Actor, current, p.Build)
+			if p.Restore != nil {
+				r.Text += fmt.Sprintf(", with the data of backup %s", p.Restore.Backup)
+			}
 		}
 	}
 	if retry, ok := st.Retries[s.Name]; ok && retry.Build == build {

@@ -28,7 +28,7 @@ import (
 
 // services are those that Penstock calls, by their names in botocore.
 var services = []string{
-	"autoscaling", "cloudformation", "cloudwatch", "codebuild", "dynamodb", "ec2", "elbv2", "events", "iam", "kms", "logs", "s3", "scheduler",
+	"autoscaling", "cloudformation", "cloudwatch", "codebuild", "dynamodb", "ec2", "elbv2", "events", "iam", "kms", "logs", "route53", "s3", "scheduler",
 	"service-quotas", "sns", "ssm", "sts",
 }
 

@@ -4,7 +4,8 @@
 // Command shop is a small shop: products, and orders that several instances of
 // it take at once. It keeps its data as files in $PENSTOCK_DATA and reads its
 // settings from $SHOP_CONFIG, by default etc/shop.json of the image that it runs
-// on: here, or at the root of a machine. It has no users, payments or stock.
+// on: here, or at the root of a machine. It listens on $HOST. It has no users, payments
+// or stock.
 //
 //	shop --port 8080       serve
 //	shop migrate           bring the data to the form that this build needs
@@ -52,7 +53,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	store := &Store{Dir: env("PENSTOCK_DATA", "data")}
 	switch command {
 	case "serve":
-		host := flags.String("host", "127.0.0.1", "address to listen on")
+		host := flags.String("host", env("HOST", "127.0.0.1"), "address to listen on")
 		port := flags.Int("port", 8080, "port to listen on")
 		if err := parse(flags, args); err != nil {
 			return err

@@ -67,3 +67,12 @@ func TestFirstThere(t *testing.T) {
 		t.Errorf("where there is neither it says %s", got)
 	}
 }
+
+// TestRunListensOnHost: a shop that listens to its own machine alone is reached by nobody.
+func TestRunListensOnHost(t *testing.T) {
+	t.Setenv("SHOP_CONFIG", "config/shop.json")
+	t.Setenv("HOST", "192.0.2.1") // nobody has this address
+	if err := run(context.Background(), []string{"--port", "0"}, io.Discard); err == nil || !strings.Contains(err.Error(), "192.0.2.1") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -14,7 +14,7 @@ import (
 	"strings"
 )
 
-// Services that are called by a method and a path: S3 with XML, EventBridge Scheduler with
+// Services that are called by a method and a path: S3 and Route 53 with XML, EventBridge Scheduler with
 // JSON.
 
 // rest returns what a request asks for, and its parameters.
@@ -159,10 +159,10 @@ func (m *model) body(of string, fields map[string]any, body []byte) error {
 		}
 		return nil
 	}
-	if m.Protocol != "rest-json" || len(body) == 0 {
+	if len(body) == 0 {
 		return nil
 	}
-	v, err := m.json(of, body, located)
+	v, err := m.said(of, body)
 	if err != nil {
 		return err
 	}
@@ -177,6 +177,18 @@ func (m *model) body(of string, fields map[string]any, body []byte) error {
 		fields[name] = field
 	}
 	return nil
+}
+
+// said reads a body that has members itself: of XML its one element has them.
+func (m *model) said(of string, body []byte) (any, error) {
+	if m.Protocol == "rest-json" {
+		return m.json(of, body, located)
+	}
+	root, err := parse(body)
+	if err != nil {
+		return nil, err
+	}
+	return m.element(of, root), nil
 }
 
 // node is an element of XML.

@@ -50,13 +50,12 @@ type listener struct {
 	api     elbAPI
 	address string
 
-	mu      sync.Mutex
-	server  *httptest.Server
-	port    string
-	secure  *tls.Config          // of HTTPS; nil for HTTP
-	weights map[string]int       // by target group
-	sticky  bool                 // clients stay with a target group
-	since   map[string]time.Time // from when on target groups are in the action
+	mu     sync.Mutex
+	server *httptest.Server
+	port   string
+	secure *tls.Config       // of HTTPS; nil for HTTP
+	route                    // by default
+	rules  map[string]*route // by ARN
 }
 
 var (
@@ -172,8 +171,10 @@ func (a elbAPI) targetState(ctx context.Context, group, id string) (state, reaso
 	since, used := time.Time{}, false
 	for _, l := range a.listeners {
 		l.mu.Lock()
-		if _, ok := l.weights[group]; ok && (!used || l.since[group].Before(since)) {
-			since, used = l.since[group], true
+		for _, r := range l.routes() {
+			if _, ok := r.weights[group]; ok && (!used || r.since[group].Before(since)) {
+				since, used = r.since[group], true
+			}
 		}
 		l.mu.Unlock()
 	}
@@ -284,14 +285,17 @@ func (a elbAPI) deleteLoadBalancer(r *request) answer {
 	return got
 }
 
-// forwardWeights reads the weights of a listener's default action.
-func forwardWeights(form url.Values) map[string]int {
+// defaultAction begins the parameters of a listener's default action.
+const defaultAction = "DefaultActions.member.1."
+
+// forwardWeights reads the weights of an action, whose parameters begin with prefix.
+func forwardWeights(form url.Values, prefix string) map[string]int {
 	weights := map[string]int{}
-	if one := form.Get("DefaultActions.member.1.TargetGroupArn"); one != "" {
+	if one := form.Get(prefix + "TargetGroupArn"); one != "" {
 		weights[one] = 1
 	}
 	for n := 1; ; n++ {
-		at := fmt.Sprintf("DefaultActions.member.1.ForwardConfig.TargetGroups.member.%d.", n)
+		at := fmt.Sprintf("%sForwardConfig.TargetGroups.member.%d.", prefix, n)
 		group := form.Get(at + "TargetGroupArn")
 		if group == "" {
 			return weights
@@ -310,7 +314,7 @@ func (a *account) once(r *request, do func() answer) answer {
 	if r.service != "elasticloadbalancing" {
 		return do()
 	}
-	creates, key := strings.HasPrefix(r.action, "Create"), r.form.Encode()
+	creates, key := strings.HasPrefix(r.action, "Create") && r.action != "CreateRule", r.form.Encode()
 	a.mu.Lock()
 	before, repeated := a.repeats[key]
 	a.mu.Unlock()
@@ -335,7 +339,7 @@ func (a elbAPI) createListener(r *request) answer {
 	if b == nil {
 		return a.server.forward(r)
 	}
-	own := &listener{api: a, address: b.address}
+	own := &listener{api: a, address: b.address, rules: map[string]*route{}}
 	own.forward(r.form)
 	if code, err := own.listen(r.form); err != nil {
 		return r.fail(http.StatusBadRequest, code, err.Error())
@@ -467,17 +471,9 @@ func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // forward takes over what a request says of a listener's default action.
 func (l *listener) forward(form url.Values) {
-	weights, since := forwardWeights(form), map[string]time.Time{}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for group := range weights {
-		since[group] = time.Now()
-		if had, ok := l.since[group]; ok {
-			since[group] = had
-		}
-	}
-	l.weights, l.since = weights, since
-	l.sticky = form.Get("DefaultActions.member.1.ForwardConfig.TargetGroupStickinessConfig.Enabled") == "true"
+	l.take(form, defaultAction)
 }
 
 // stuck is the cookie by which a client stays with a target group.
@@ -486,6 +482,15 @@ const stuck = "AWSALBTG"
 func (l *listener) choose(w http.ResponseWriter, r *http.Request) (group string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	for _, route := range l.routes() {
+		if route.matches(r) {
+			return route.choose(w, r)
+		}
+	}
+	return ""
+}
+
+func (l *route) choose(w http.ResponseWriter, r *http.Request) (group string) {
 	if l.sticky {
 		if c, err := r.Cookie(stuck); err == nil {
 			for group, weight := range l.weights {

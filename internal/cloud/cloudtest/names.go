@@ -67,6 +67,8 @@ func (a *account) needs(r *request) ([]iamtest.Request, error) {
 		return n.schedule()
 	case "monitoring":
 		return n.alarms()
+	case "route53":
+		return n.records()
 	case "codebuild", "logs", "sns", "events", "cloudformation":
 		return n.others()
 	}
@@ -159,8 +161,13 @@ func (n naming) balancing() ([]iamtest.Request, error) {
 		calls = append(calls, iamtest.Request{Action: action, Context: asked, Resources: []iamtest.Resource{n.balanced(balancer)}})
 		return append(calls, n.tagging(iamtest.Resource{ARN: strings.Replace(balancer, ":loadbalancer/", ":listener/", 1) + "/*"}, asked)...), nil
 	}
+	if n.action == "CreateRule" {
+		listener := form.Get("ListenerArn")
+		calls = append(calls, iamtest.Request{Action: action, Context: asked, Resources: []iamtest.Resource{n.balanced(listener)}})
+		return append(calls, n.tagging(iamtest.Resource{ARN: strings.Replace(listener, ":listener/", ":listener-rule/", 1) + "/*"}, asked)...), nil
+	}
 	call := iamtest.Request{Action: action, Context: asked}
-	for _, arn := range append(numbered(form, "ResourceArns.member"), form.Get("ListenerArn"), form.Get("LoadBalancerArn"), form.Get("TargetGroupArn")) {
+	for _, arn := range append(numbered(form, "ResourceArns.member"), form.Get("RuleArn"), form.Get("ListenerArn"), form.Get("LoadBalancerArn"), form.Get("TargetGroupArn")) {
 		if arn != "" {
 			call.Resources = append(call.Resources, n.balanced(arn))
 		}

@@ -214,6 +214,9 @@ func (n naming) autoscaling() ([]iamtest.Request, error) {
 		return one(action), nil
 	}
 	context := iamtest.Asking(pairs(form, "Tags.member"))
+	if targets := numbered(form, "TargetGroupARNs.member"); len(targets) > 0 {
+		context["autoscaling:TargetGroupARNs"] = targets
+	}
 	name := form.Get("AutoScalingGroupName")
 	if name == "" {
 		name = form.Get("Tags.member.1.ResourceId")

@@ -128,6 +128,8 @@ func (s *server) parse(hr *http.Request) (*request, error) {
 		}
 	}
 	switch target := hr.Header.Get("X-Amz-Target"); {
+	case r.service == "route53":
+		r.action = recordAction(hr)
 	case target != "":
 		r.action = target[strings.LastIndex(target, ".")+1:]
 	case strings.HasPrefix(hr.Header.Get("Content-Type"), "application/x-www-form-urlencoded"):
@@ -181,6 +183,9 @@ func (s *server) answer(r *request) answer {
 		"elasticloadbalancing/CreateListener":               elb.createListener,
 		"elasticloadbalancing/ModifyListener":               elb.modifyListener,
 		"elasticloadbalancing/DeleteListener":               elb.deleteListener,
+		"elasticloadbalancing/CreateRule":                   elb.createRule,
+		"elasticloadbalancing/ModifyRule":                   elb.modifyRule,
+		"elasticloadbalancing/DeleteRule":                   elb.deleteRule,
 		"dynamodb/TransactWriteItems":                       a.transact,
 		"cloudformation/CreateChangeSet":                    a.createChangeSet,
 		"cloudformation/ExecuteChangeSet":                   a.executeChangeSet,
@@ -196,6 +201,7 @@ func (s *server) answer(r *request) answer {
 		"codebuild/StartBuild":                              builds.startBuild,
 		"codebuild/BatchGetBuilds":                          builds.batchGetBuilds,
 		"codebuild/StopBuild":                               builds.stopBuild,
+		"route53/ChangeResourceRecordSets":                  a.changeRecords,
 		"logs/GetLogEvents":                                 builds.getLogEvents,
 	}
 	if over := a.beyond(r); over != nil {
@@ -332,7 +338,7 @@ func (r *request) fail(status int, code, message string) answer {
 		return xml(status, fmt.Sprintf("<Response><Errors><Error><Code>%s</Code><Message>%s</Message></Error></Errors><RequestID>test</RequestID></Response>", code, escape(message)))
 	case "s3":
 		return xml(status, fmt.Sprintf("<Error><Code>%s</Code><Message>%s</Message><RequestId>test</RequestId></Error>", code, escape(message)))
-	case "autoscaling", "elasticloadbalancing", "sts", "cloudformation", "iam", "sns":
+	case "autoscaling", "elasticloadbalancing", "sts", "cloudformation", "iam", "sns", "route53":
 		return xml(status, fmt.Sprintf("<ErrorResponse><Error><Type>Sender</Type><Code>%s</Code><Message>%s</Message></Error><RequestId>test</RequestId></ErrorResponse>", code, escape(message)))
 	case "monitoring":
 		body := cbor.Encode(cbor.Map{"__type": cbor.String(code), "message": cbor.String(message)})

@@ -13,10 +13,33 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// rollback is a change of a stack that failed, and that CloudFormation has taken back.
+// rollback is a change of a stack that failed, and that CloudFormation has taken back, or a
+// deletion that failed.
 type rollback struct {
+	stack  string // its ID
 	status string
 	events string // as XML, newest first
+	n      int    // of events
+}
+
+// happens adds an event of one of the stack's resources.
+func (b *rollback) happens(logical, physical, kind, status, reason string) {
+	b.n++
+	b.events = fmt.Sprintf("<member><StackId>%s</StackId><EventId>%s-%s-%d</EventId><StackName>%s</StackName><LogicalResourceId>%s</LogicalResourceId><PhysicalResourceId>%s</PhysicalResourceId><ResourceType>%s</ResourceType><Timestamp>%s</Timestamp><ResourceStatus>%s</ResourceStatus><ResourceStatusReason>%s</ResourceStatusReason></member>",
+		b.stack, status, logical, b.n, stackName(b.stack), logical, physical, kind, time.Now().UTC().Format(time.RFC3339), status, escape(reason)) + b.events
+}
+
+// whole adds an event of the stack itself.
+func (b *rollback) whole(status, reason string) {
+	b.status = status
+	b.happens(stackName(b.stack), b.stack, "AWS::CloudFormation::Stack", status, reason)
+}
+
+// stackName returns the name of a stack from its ID.
+func stackName(id string) string {
+	_, name, _ := strings.Cut(id, ":stack/")
+	name, _, _ = strings.Cut(name, "/")
+	return name
 }
 
 // FailResource makes a resource of the stacks that are made or changed from now on fail, for
@@ -55,23 +78,12 @@ func (a *account) spoils(r *request, stack, template string, exists bool) *answe
 		if exists {
 			verb, back = "UPDATE", "UPDATE_ROLLBACK"
 		}
-		_, short, _ := strings.Cut(stack, ":stack/")
-		short, _, _ = strings.Cut(short, "/")
-		var events []string
-		happens := func(logical, physical, kind, status, reason string) {
-			events = append(events, fmt.Sprintf("<member><StackId>%s</StackId><EventId>%s-%d</EventId><StackName>%s</StackName><LogicalResourceId>%s</LogicalResourceId><PhysicalResourceId>%s</PhysicalResourceId><ResourceType>%s</ResourceType><Timestamp>%s</Timestamp><ResourceStatus>%s</ResourceStatus><ResourceStatusReason>%s</ResourceStatusReason></member>",
-				stack, back, len(events), short, logical, physical, kind, time.Now().UTC().Format(time.RFC3339), status, escape(reason)))
-		}
-		const whole = "AWS::CloudFormation::Stack"
-		happens(short, stack, whole, verb+"_IN_PROGRESS", "User Initiated")
-		happens(name, "", resource.Type, verb+"_IN_PROGRESS", "")
-		happens(name, "", resource.Type, verb+"_FAILED", reason)
-		happens(short, stack, whole, back+"_IN_PROGRESS", "The following resource(s) failed to create: ["+name+"]. Rollback requested by user.")
-		happens(short, stack, whole, back+"_COMPLETE", "")
-		done := rollback{status: back + "_COMPLETE"}
-		for _, e := range events {
-			done.events = e + done.events
-		}
+		done := rollback{stack: stack}
+		done.whole(verb+"_IN_PROGRESS", "User Initiated")
+		done.happens(name, "", resource.Type, verb+"_IN_PROGRESS", "")
+		done.happens(name, "", resource.Type, verb+"_FAILED", reason)
+		done.whole(back+"_IN_PROGRESS", "The following resource(s) failed to create: ["+name+"]. Rollback requested by user.")
+		done.whole(back+"_COMPLETE", "")
 		a.rolledBack[stack] = done
 		got := xml(http.StatusOK, `<ExecuteChangeSetResponse xmlns="http://cloudformation.amazonaws.com/doc/2010-05-15/"><ExecuteChangeSetResult/></ExecuteChangeSetResponse>`)
 		return &got
@@ -99,23 +111,4 @@ func (a *account) describeStackEvents(r *request) answer {
 		return a.server.forward(r)
 	}
 	return xml(http.StatusOK, `<DescribeStackEventsResponse xmlns="http://cloudformation.amazonaws.com/doc/2010-05-15/"><DescribeStackEventsResult><StackEvents>`+done.events+"</StackEvents></DescribeStackEventsResult></DescribeStackEventsResponse>")
-}
-
-// deleteStack forgets what became of a stack. It asks twice where moto stumbles over the
-// order in which it deletes the parts of a network: then moto forgets what it left.
-func (a *account) deleteStack(r *request) answer {
-	got := a.server.forward(r)
-	if got.status == http.StatusBadRequest && strings.Contains(string(got.body), "DependencyViolation") {
-		got = a.server.forward(r)
-	}
-	if got.status == http.StatusOK {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		for id := range a.rolledBack {
-			if name := r.form.Get("StackName"); id == name || strings.Contains(id, ":stack/"+name+"/") {
-				delete(a.rolledBack, id)
-			}
-		}
-	}
-	return got
 }

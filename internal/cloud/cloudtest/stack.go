@@ -34,6 +34,7 @@ func (a *account) createChangeSet(r *request) answer {
 		template = a.object(r, from)
 		r.form.Del("TemplateURL")
 	}
+	template = tagged(template, r.form)
 	r.form.Set("TemplateBody", known(template))
 	giveDefaults(r.form, template)
 	r.body = []byte(r.form.Encode())
@@ -76,6 +77,42 @@ func parameterName(n int) string { return "Parameters.member." + strconv.Itoa(n)
 // for functions that have a URL, which moto can't make.
 func known(template string) string {
 	return functionURL.ReplaceAllString(strings.ReplaceAll(template, "RetainExceptOnCreate", "Retain"), `"https://$1.lambda-url.`+Region+`.on.aws/"`)
+}
+
+// tagged returns a template whose buckets and tables have the tags of the stack, as
+// CloudFormation gives them to all it makes. Moto does so for things of EC2 alone.
+func tagged(template string, form url.Values) string {
+	var tags []map[string]string
+	for n := 1; form.Has("Tags.member." + strconv.Itoa(n) + ".Key"); n++ {
+		tag := "Tags.member." + strconv.Itoa(n)
+		tags = append(tags, map[string]string{"Key": form.Get(tag + ".Key"), "Value": form.Get(tag + ".Value")})
+	}
+	var whole, list yaml.Node
+	if len(tags) == 0 || list.Encode(tags) != nil || yaml.Unmarshal([]byte(template), &whole) != nil || len(whole.Content) == 0 {
+		return template // moto says what is wrong with it
+	}
+	resources := valueOf(whole.Content[0], "Resources")
+	for i := 1; i < len(resources.Content); i += 2 {
+		switch properties := valueOf(resources.Content[i], "Properties"); valueOf(resources.Content[i], "Type").Value {
+		case "AWS::S3::Bucket", "AWS::DynamoDB::Table":
+			properties.Content = append(properties.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: "Tags"}, &list)
+		}
+	}
+	text, err := yaml.Marshal(&whole)
+	if err != nil {
+		return template
+	}
+	return string(text)
+}
+
+// valueOf returns the value of a mapping's key; an empty node for none.
+func valueOf(mapping *yaml.Node, key string) *yaml.Node {
+	for i := 0; i+1 < len(mapping.Content); i += 2 {
+		if mapping.Content[i].Value == key {
+			return mapping.Content[i+1]
+		}
+	}
+	return &yaml.Node{}
 }
 
 // object reads an object at the address that AWS has for it.

@@ -373,3 +373,53 @@ func TestDeclaredScaling(t *testing.T) {
 	b.must(b.Destroy(t.Context(), "e-1"))
 	b.wantNothing()
 }
+
+// A plan says what goes on with the next deployment, and refuses subnets in which AWS can't make
+// a load balancer, with five requests at most.
+func TestForesee(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	b.must(b.deploy(b.persistent("f-1", b.app())))
+	foresee := func(f pipeline.Foresight) (string, error) {
+		b.cloud.ResetCalls()
+		carried, err := b.Foresee(t.Context(), f)
+		if n := len(b.cloud.Calls()); n > 5 {
+			t.Errorf("it takes %d requests: %v", n, b.cloud.Count())
+		}
+		return carried, err
+	}
+	if carried, err := foresee(pipeline.Foresight{Fleet: "f-1"}); err != nil || carried != "" {
+		t.Errorf("of a group that has nothing it says %q, %v", carried, err)
+	}
+	b.equip("e-1", "f-1")
+	carried, err := foresee(pipeline.Foresight{Fleet: "f-1"})
+	b.must(err)
+	for _, want := range []string{"scaling policy requests", "scheduled action night", "lifecycle hook drain", "notifications to arn:aws:sns:eu-west-1:1:ops", "suspended process AZRebalance", "the warm pool"} {
+		if !strings.Contains(carried, want) {
+			t.Errorf("of %q it says %q", want, carried)
+		}
+	}
+	if carried, err := foresee(pipeline.Foresight{Fleet: "gone"}); err != nil || carried != "" {
+		t.Errorf("of a group that is gone it says %q, %v", carried, err)
+	}
+	_, err = foresee(pipeline.Foresight{})
+	b.must(err)
+	first := b.stack.Settings.PublicSubnets[0]
+	twin, err := b.ec2.CreateSubnet(t.Context(), &ec2.CreateSubnetInput{VpcId: aws.String(b.stack.Settings.VPC), CidrBlock: aws.String("172.31.96.0/20"), AvailabilityZone: aws.String(b.zoneOf(first))})
+	b.must(err)
+	before := b.stack.Settings.PublicSubnets
+	b.stack.Settings.PublicSubnets = []string{first, aws.ToString(twin.Subnet.SubnetId)}
+	_, err = foresee(pipeline.Foresight{})
+	b.wantError(err, pipeline.CodeInvalid, "both in zone", "--public-subnets")
+	b.stack.Settings.PublicSubnets = before
+	b.must(b.Destroy(t.Context(), "e-1"))
+	b.wantNothing()
+}
+
+// zoneOf returns the zone of a subnet.
+func (b *bed) zoneOf(subnet string) string {
+	b.Helper()
+	out, err := b.ec2.DescribeSubnets(b.Context(), &ec2.DescribeSubnetsInput{SubnetIds: []string{subnet}})
+	b.must(err)
+	return aws.ToString(out.Subnets[0].AvailabilityZone)
+}

@@ -26,7 +26,7 @@ func (b *bed) app() string {
 	b.Helper()
 	r := b.request("e-acceptance", "f-acceptance", b.base())
 	r.Artifact, r.Service.Install = b.file("the artifact"), `cp "$PENSTOCK_ARTIFACT" version`
-	r.Service.Migrate, r.Migrate = `echo migrated >> "$PENSTOCK_DATA/migrations"`, true
+	r.Hooks = []pipeline.Hook{{Name: "service.migrate", Line: `echo migrated >> "$PENSTOCK_DATA/migrations"`}}
 	_, err := b.Prepare(b.Context(), r)
 	b.must(err)
 	image, err := b.Bake(b.Context(), pipeline.BakeRequest{Token: "r-app", Name: "acceptance", Environment: "e-acceptance", Log: b.log})
@@ -43,8 +43,10 @@ func TestInstance(t *testing.T) {
 	b.cloud.SetPace(cloudtest.Pace{Boot: 50 * time.Millisecond, Agent: 50 * time.Millisecond})
 	r := b.request("e-1", "f-1", b.base())
 	r.Artifact, r.Service.Install = b.file("the artifact"), `cp "$PENSTOCK_ARTIFACT" version`
-	r.Service.Migrate, r.Migrate = `echo migrated >> "$PENSTOCK_DATA/migrations"`, true
-	r.Service.Seed, r.Seed = `echo seeded >> "$PENSTOCK_DATA/migrations"`, true
+	r.Hooks = []pipeline.Hook{
+		{Name: "service.migrate", Line: `echo migrated >> "$PENSTOCK_DATA/migrations"`},
+		{Name: "service.seed", Line: `echo seeded >> "$PENSTOCK_DATA/migrations"`, Once: true},
+	}
 	fleet, err := b.Prepare(t.Context(), r)
 	b.must(err)
 	for path, want := range map[string]string{"/env/VERSION": "f-1", "/file/version": "the artifact", "/data/migrations": "migrated\nseeded\n", "/env/PENSTOCK_ENVIRONMENT": "e-1"} {
@@ -96,7 +98,7 @@ func TestGroup(t *testing.T) {
 	persistent := func(fleet string) pipeline.FleetRequest {
 		r := b.request("e-2", fleet, image)
 		r.Persistent, r.Instances = true, 2
-		r.Service.Migrate, r.Migrate = `echo migrated >> "$PENSTOCK_DATA/migrations"`, true
+		r.Hooks = []pipeline.Hook{{Name: "service.migrate", Line: `echo migrated >> "$PENSTOCK_DATA/migrations"`}}
 		return r
 	}
 	one, err := b.Prepare(t.Context(), persistent("f-1"))

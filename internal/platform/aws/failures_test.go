@@ -127,7 +127,7 @@ func TestDeploymentFailures(t *testing.T) {
 		}
 	}
 	migrating := func(r *pipeline.FleetRequest) {
-		r.Migrate, r.Service.Migrate = true, "echo begun; sleep 300"
+		r.Hooks = []pipeline.Hook{{Name: "service.migrate", Line: "echo begun; sleep 300"}}
 	}
 	other := func(more func(*pipeline.FleetRequest)) func(*pipeline.FleetRequest) { // a first deployment
 		return func(r *pipeline.FleetRequest) {

@@ -16,11 +16,25 @@ import (
 const cleanUpTimeout = 5 * time.Minute
 
 // Check implements pipeline.Fleets.
-func (p *Platform) Check(e pipeline.EnvironmentSpec) error { return fleet.Check(e) }
+func (p *Platform) Check(e pipeline.EnvironmentSpec) error {
+	if err := fleet.CheckRule(e.Rule, p.stack.Config.Region); err != nil {
+		return err
+	}
+	return fleet.Check(e)
+}
 
 // CheckLaunch implements pipeline.Platform. AWS is asked once for each type of instances.
 func (p *Platform) CheckLaunch(ctx context.Context, image, instanceType string, volume *pipeline.Volume) error {
 	return p.instances.Fits(ctx, image, instanceType, volume)
+}
+
+// Foresee implements pipeline.Fleets, with five requests at most: one of a new environment.
+func (p *Platform) Foresee(ctx context.Context, f pipeline.Foresight) (string, error) {
+	carried, err := p.fleets.Foresee(ctx, f)
+	if pipeline.CodeOf(err) == pipeline.CodeNotAllowed {
+		return "", nil
+	}
+	return carried, err
 }
 
 // CheckService implements pipeline.Fleets.

@@ -93,7 +93,7 @@ func TestMigrationOfGroup(t *testing.T) {
 	b := newBed(t)
 	r := b.persistent("f-1", b.app())
 	dir := b.cloud.Dir()
-	r.Service.Migrate, r.Migrate = "echo migrated >> "+dir+"/log; until [ -e "+dir+"/go ]; do sleep 0.05; done", true
+	r.Hooks = []pipeline.Hook{{Name: "service.migrate", Line: "echo migrated >> " + dir + "/log; until [ -e " + dir + "/go ]; do sleep 0.05; done"}}
 	done := make(chan error, 1)
 	go func() {
 		_, err := b.Prepare(t.Context(), r)
@@ -199,7 +199,7 @@ func TestInstanceExpiresAfterFailure(t *testing.T) {
 	r := b.request("e-1", "f-1", b.app())
 	r.ExpiresAt = time.Now().Add(time.Hour).Truncate(time.Second)
 	b.must(b.deploy(r))
-	r.Fleet, r.Service.Migrate, r.Migrate = "f-2", "echo no; exit 1", true
+	r.Fleet, r.Hooks = "f-2", []pipeline.Hook{{Name: "service.migrate", Line: "echo no; exit 1"}}
 	_, err := b.Prepare(t.Context(), r)
 	b.wantError(err, pipeline.CodeFailed, "service.migrate")
 	if got := b.schedules(); len(got) != 1 || !strings.Contains(got[0], "f-1") {

@@ -35,8 +35,7 @@ func TestLogin(t *testing.T) {
 	b.must(err)
 	r := b.request("e-1", "f-1", image.ID)
 	r.Artifact, r.Service.Install = b.file("the artifact"), look+`"$PENSTOCK_ROOT/install"`
-	r.Service.Migrate, r.Migrate = look+`"$PENSTOCK_ROOT/migrate"`, true
-	r.Service.Seed, r.Seed = look+`"$PENSTOCK_ROOT/seed"`, true
+	r.Hooks = []pipeline.Hook{{Name: "service.migrate", Line: look + `"$PENSTOCK_ROOT/migrate"`}, {Name: "service.seed", Line: look + `"$PENSTOCK_ROOT/seed"`, Once: true}}
 	r.Service.Start = "set -u\nprintf '%s' \"$HOME $USER $LOGNAME $LANG\" > start\n" + r.Service.Start
 	_, err = b.Prepare(t.Context(), r)
 	b.must(err)
@@ -70,7 +69,7 @@ func TestRestart(t *testing.T) {
 	b.must(err)
 	r := b.request("e-1", "f-1", image.ID)
 	r.Artifact, r.Service.Install = b.file("the artifact"), restart+`cp "$PENSTOCK_ARTIFACT" version`
-	r.Service.Migrate, r.Migrate = restart+`[ ! -e started ]; cat "$root/baked" > migrated`, true
+	r.Hooks = []pipeline.Hook{{Name: "service.migrate", Line: restart + `[ ! -e started ]; cat "$root/baked" > migrated`}}
 	r.Service.Start = ": > started\n" + r.Service.Start
 	fleet, err := b.Prepare(t.Context(), r)
 	b.must(err)

@@ -89,7 +89,7 @@ const (
 // Single instances are tested separately: they have no persistent endpoint.
 func TestPlatform(t *testing.T) {
 	lacks := platformtest.Lacks{
-		"Variables": noSecrets, "Exec": noSecrets, "Data": noData, "DataFrom": noData,
+		"Variables": noSecrets, "Exec": noSecrets, "Data": noData, "DataFrom": noData, "Hooks": noData,
 		"BakeTree": noDirectories, "BakeEnvironment": noDirectories, "BakeFails": noDirectories, "Images": noDirectories,
 		"FailedCommand": "nothing is installed on a lasting fleet; see TestPlatformSingle", "Cancel": "as FailedCommand",
 		"Expire": "AWS forgets what has ended: the engine knows by the time that it did",
@@ -112,7 +112,7 @@ const (
 // installed there, and what fails on the way.
 func TestPlatformSingle(t *testing.T) {
 	lacks := platformtest.Lacks{
-		"Variables": noSecrets, "Exec": noSecrets, "Data": noData, "Shift": noEndpoint, "Drain": noEndpoint, "CancelShift": noEndpoint,
+		"Variables": noSecrets, "Exec": noSecrets, "Data": noData, "Hooks": noData, "Shift": noEndpoint, "Drain": noEndpoint, "CancelShift": noEndpoint,
 		"Launch": noGroup, "Resize": noGroup, "FailedFleet": noGroup, "Discard": "tested with lasting environments",
 		"Repeat": "the engine lets one at a time work on an environment", "Expire": "AWS forgets what has ended: the engine knows by the time that it did",
 		"BakeTree": noDirectories, "BakeEnvironment": noDirectories, "BakeFails": noDirectories, "Images": noDirectories,

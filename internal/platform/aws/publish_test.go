@@ -144,6 +144,24 @@ func TestPublish(t *testing.T) {
 	}
 }
 
+// A stack of the same name in the region of a copy does not take it for what nobody needs.
+func TestCopiesFromAnotherRegion(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	_, err := b.Publish(t.Context(), b.publishRequest(b.base()))
+	b.must(err)
+	cfg := b.cloud.Config()
+	cfg.Region = elsewhere[0]
+	there := New(Options{Config: cfg, Settings: b.stack.Settings, Pause: 20 * time.Millisecond, Current: b.leases.current})
+	images, err := there.Images(t.Context())
+	b.must(err)
+	bakes, halves, err := there.Orphans(t.Context())
+	b.must(err)
+	if len(images)+len(bakes)+len(halves) > 0 {
+		t.Errorf("in %s it has the images %v, and what is left of the bakes %v and the images %v", elsewhere[0], images, bakes, halves)
+	}
+}
+
 // The next image takes the parameter over; another's parameter is left alone.
 func TestParameter(t *testing.T) {
 	t.Parallel()

@@ -45,7 +45,7 @@ func TestLaunchersSchedules(t *testing.T) {
 	deployer := b.Platform
 	b.Platform = New(Options{Config: b.cloud.As(cloudtest.Launcher), Settings: b.stack.Settings, Pause: 20 * time.Millisecond, Current: b.leases.current})
 	for n, instances := range []int{1, 2} {
-		environment, fleet := fmt.Sprintf("e-%d", n+1), fmt.Sprintf("f-%d", n+1)
+		environment, fleet := fmt.Sprintf("s-e%d", n+1), fmt.Sprintf("s-f%d", n+1)
 		r := b.request(environment, fleet, image)
 		r.Instances, r.Labels.Stage, r.ExpiresAt = instances, "", time.Now().Add(time.Hour).Truncate(time.Second)
 		b.must(b.deploy(r))
@@ -59,7 +59,7 @@ func TestLaunchersSchedules(t *testing.T) {
 	}
 	slices.Sort(there)
 	own := b.stack.Settings.LauncherScheduleGroup
-	want := []string{own + "/penstock-e-2-balancer", own + "/penstock-f-1-instances", own + "/penstock-f-2-group"}
+	want := []string{own + "/penstock-s-e2-balancer", own + "/penstock-s-f1-instances", own + "/penstock-s-f2-group"}
 	if own == "" || !slices.Equal(there, want) {
 		t.Errorf("these schedules are there: %v, want %v", there, want)
 	}
@@ -68,7 +68,7 @@ func TestLaunchersSchedules(t *testing.T) {
 	b.wantError(b.stack.Schedule(t.Context(), "f-9", time.Now().Add(2*time.Hour), staged), pipeline.CodeNotAllowed, "scheduler:CreateSchedule")
 	b.wantError(b.stack.Unschedule(t.Context(), "f-9", "instances", "s"), pipeline.CodeNotAllowed, "scheduler:DeleteSchedule")
 	b.must(deployer.stack.Forget(t.Context(), "f-9", "instances"))
-	for _, environment := range []string{"e-1", "e-2"} {
+	for _, environment := range []string{"s-e1", "s-e2"} {
 		b.must(b.Destroy(t.Context(), environment))
 	}
 	b.wantNothing()

@@ -40,7 +40,7 @@ func TestServiceUser(t *testing.T) {
 	r.Env["ODD"], r.Service.Port = odd, 87
 	r.Artifact, r.Service.Start = b.file("the artifact"), b.tells(r.Service.Start)
 	r.Service.Install = `umask 077; cp "$PENSTOCK_ARTIFACT" version; chown 4711:4712 version; id -u > installed; echo "$PENSTOCK_USER" >> installed; echo old > "$PENSTOCK_DATA/old"`
-	r.Service.Migrate, r.Migrate = `{ id -u; echo "$HOME $USER"; cat old "$PENSTOCK_DATA/old"; } > "$PENSTOCK_DATA/migrated" 2>&1 || :`, true
+	r.Hooks = append(r.Hooks, pipeline.Hook{Name: "service.migrate", Line: `{ id -u; echo "$HOME $USER"; cat old "$PENSTOCK_DATA/old"; } > "$PENSTOCK_DATA/migrated" 2>&1 || :`})
 	fleet, err := b.Prepare(t.Context(), r)
 	b.must(err)
 	list, err := b.fleets.Instances(t.Context(), "e-1")
@@ -77,7 +77,8 @@ func TestServiceUser(t *testing.T) {
 	for n, user := range []string{"root", "shop", ""} {
 		next := r
 		next.Environment, next.Fleet, next.DataFrom = "e-"+string(rune('2'+n)), "f-"+string(rune('2'+n)), "e-"+string(rune('1'+n))
-		next.Service.Install, next.Service.Migrate, next.Service.User = `cp "$PENSTOCK_ARTIFACT" version`, `echo "$USER" >> "$PENSTOCK_DATA/users"`, user
+		next.Service.Install, next.Service.User = `cp "$PENSTOCK_ARTIFACT" version`, user
+		next.Hooks = []pipeline.Hook{{Name: "service.migrate", Line: `echo "$USER" >> "$PENSTOCK_DATA/users"`}}
 		fleet, err := b.Prepare(t.Context(), next)
 		b.must(err)
 		_, err = b.Shift(t.Context(), next.Environment, next.Fleet, pipeline.Traffic{})
@@ -148,7 +149,7 @@ func TestServiceUserOfFormerImage(t *testing.T) {
 	image, err := b.Bake(t.Context(), bake)
 	b.must(err)
 	r.Image, r.Persistent = image.ID, true
-	r.Service.Migrate, r.Migrate = `echo "$USER $VERSION" > "$PENSTOCK_DATA/migrated"`, true
+	r.Hooks = append(r.Hooks, pipeline.Hook{Name: "service.migrate", Line: `echo "$USER $VERSION" > "$PENSTOCK_DATA/migrated"`})
 	fleet, err := b.Prepare(t.Context(), r)
 	b.must(err)
 	for path, want := range map[string]string{"/data/migrated": "root f-1\n", "/env/VERSION": "f-1", "/env/PORT": "8080"} {

@@ -103,7 +103,7 @@ func (p *Platform) bake(ctx context.Context, r pipeline.BakeRequest) (pipeline.B
 	for i, c := range r.Commands {
 		do, err := bakeCommand(c, i, work, r.Source)
 		if err == nil {
-			err = do.must(ctx, r.Log)
+			_, err = do.must(ctx, r.Log)
 		}
 		if err != nil {
 			return pipeline.BakedImage{}, err

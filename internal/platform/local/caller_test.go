@@ -93,8 +93,11 @@ func (b *bed) callerRequest(fleet string) pipeline.FleetRequest {
 	r := b.Request(fleet)
 	r.Instances = 2
 	r.Artifact = "/dev/null"
-	r.Service.Install, r.Service.Migrate, r.Service.Seed = "echo install; sleep 0.1", "echo migrate; sleep 0.1; echo $VERSION >>$PENSTOCK_DATA/migrations", "echo seed; sleep 0.1; echo seed >>$PENSTOCK_DATA/seeds"
-	r.Migrate, r.Seed = true, true
+	r.Service.Install = "echo install; sleep 0.1"
+	r.Hooks = []pipeline.Hook{
+		{Name: "service.migrate", Line: "echo migrate; sleep 0.1; echo $VERSION >>$PENSTOCK_DATA/migrations"},
+		{Name: "service.seed", Line: "echo seed; sleep 0.1; echo seed >>$PENSTOCK_DATA/seeds", Once: true},
+	}
 	return r
 }
 

@@ -63,17 +63,17 @@ func (c command) run(ctx context.Context, log io.Writer) (exit process.Exit, tai
 	return exit, tail, pipeline.Errorf(pipeline.CodeFailed, "run "+c.what, "%w", err)
 }
 
-// must runs the command, and fails where it does.
-func (c command) must(ctx context.Context, log io.Writer) error {
+// must runs the command, and fails where it does. It returns the end of its output.
+func (c command) must(ctx context.Context, log io.Writer) (tail []string, err error) {
 	exit, tail, err := c.run(ctx, log)
 	if err != nil || exit == (process.Exit{}) {
-		return err
+		return tail, err
 	}
 	failed := pipeline.Errorf(pipeline.CodeFailed, "run "+c.what, "%s", runlog.Saying(exit.String(), tail))
 	if exit.Code == 127 {
-		return failed.WithHint("The shell found no such command; it must be on the PATH of this machine, or in the tree.")
+		return tail, failed.WithHint("The shell found no such command; it must be on the PATH of this machine, or in the tree.")
 	}
-	return failed.WithHint("Correct the command or what it works on; its output is in the log.")
+	return tail, failed.WithHint("Correct the command or what it works on; its output is in the log.")
 }
 
 // withOwn returns a command's own variables laid over those of its surroundings, and

@@ -152,7 +152,8 @@ func (p *Platform) Check(e pipeline.EnvironmentSpec) error {
 		why  string
 	}{
 		{"shift", len(e.Shift) > 0, atOnce}, {"alarms", len(e.Alarms) > 0, atOnce}, {"keep_previous", e.KeepPrevious > 0, atOnce},
-		{"load_balancer", e.Balancer != nil, "which has no load balancers"},
+		{"load_balancer", e.Balancer != nil, "which has no load balancers"}, {"listener_arn", e.Rule != nil, "which has no load balancers"},
+		{"dns", e.DNS != nil, "which keeps no names"},
 		{"instance_profile", e.Profile != "", "which has no machines of its own"}, {"security_groups", len(e.Groups) > 0, "which has no machines of its own"},
 		{"certificate", e.Certificate != "", "whose endpoints speak HTTP"}, {"scaling", e.Scaling != nil, "where the number of instances is fixed"},
 		{"volume", e.Volume != nil, ownMachine}, {"metadata_hop_limit", e.Hops != 0, ownMachine}, {"spot", e.Spot, ownMachine},
@@ -171,6 +172,9 @@ const ownMachine = "whose instances are processes of this machine"
 
 // CheckLaunch implements pipeline.Platform: every instance is of this machine.
 func (p *Platform) CheckLaunch(context.Context, string, string, *pipeline.Volume) error { return nil }
+
+// Foresee implements pipeline.Platform: nothing is attached to processes.
+func (p *Platform) Foresee(context.Context, pipeline.Foresight) (string, error) { return "", nil }
 
 // CheckService implements pipeline.Platform. What runs here runs as who runs Terraform.
 func (p *Platform) CheckService(s pipeline.Service) error {

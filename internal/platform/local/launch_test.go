@@ -34,7 +34,7 @@ func TestSecretOnDisk(t *testing.T) {
 	r := b.Request("f-1")
 	r.Secrets = pipeline.Secrets{"TOKEN": secret + "\nsecond-line-of-it"}
 	r.Service.Start = `echo "the token is $TOKEN"; ` + r.Service.Start
-	r.Service.Migrate, r.Migrate = `echo "$TOKEN" >&2`, true
+	r.Hooks = []pipeline.Hook{{Name: "service.migrate", Line: `echo "$TOKEN" >&2`}}
 	endpoint := b.Serve(r)
 	b.WantGet(endpoint+"/env/TOKEN", secret+"\nsecond-line-of-it")
 	for _, text := range []string{secret, "second-line-of-it"} {

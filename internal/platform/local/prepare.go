@@ -12,6 +12,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -26,12 +28,15 @@ import (
 // the launch fails.
 const patience = 10 * time.Second
 
-// Prepare brings up a fleet. Its trees are made, and install, migrate and seed run,
-// in this process; then the supervisor starts the instances.
+// Prepare brings up a fleet. Its trees are made, and install and the hooks run, in
+// this process; then the supervisor starts the instances.
 func (p *Platform) Prepare(ctx context.Context, r pipeline.FleetRequest) (pipeline.Fleet, error) {
 	r, err := completed(r)
 	if err != nil {
 		return pipeline.Fleet{}, err
+	}
+	if len(r.ExtraGroups)+len(r.Subnets)+len(r.TargetGroups) > 0 && r.Log != nil {
+		_, _ = io.WriteString(r.Log, "note: what the module's output \"instance\" names is of AWS, and has no effect here\n") // a log that can't be written fails nothing
 	}
 	e, err := p.lock(ctx, protocol.OpPrepare, r.Environment, true)
 	if err != nil {
@@ -234,18 +239,17 @@ func (e *environment) build(ctx context.Context, r pipeline.FleetRequest, v prot
 			return err
 		}
 	}
-	migrate, seed := r.Migrate && r.Service.Migrate != "", r.Seed && fresh && r.Service.Seed != ""
-	if migrate || seed {
+	hooks := slices.DeleteFunc(slices.Clone(r.Hooks), func(h pipeline.Hook) bool { return h.Once && !fresh })
+	if len(hooks) > 0 {
 		root, err := filetree.MakeRoot(ctx, e.store, dir, fleet, "i-0")
 		if err != nil {
 			return err
 		}
 		do := command{dir: root, env: append(v.Env[:len(v.Env):len(v.Env)], "PENSTOCK_ROOT="+root), secrets: v.Secrets}
-		if err := do.once(ctx, migrate, "service.migrate", r.Service.Migrate, r.Log); err != nil {
-			return err
-		}
-		if err := do.once(ctx, seed, "service.seed", r.Service.Seed, r.Log); err != nil {
-			return err
+		for _, h := range hooks {
+			if err := h.Run(ctx, e.hook(do, h, r.Log)); err != nil {
+				return err
+			}
 		}
 	}
 	if fresh {
@@ -255,12 +259,20 @@ func (e *environment) build(ctx context.Context, r pipeline.FleetRequest, v prot
 	return nil
 }
 
-func (c command) once(ctx context.Context, wanted bool, what, line string, log io.Writer) error {
-	if !wanted {
-		return nil
+// hook returns what runs a hook in the place of a command.
+func (e *environment) hook(at command, h pipeline.Hook, log io.Writer) pipeline.HookFunc {
+	return func(ctx context.Context) (string, error) {
+		v := withOwn(protocol.Variables{Env: at.env, Secrets: at.secrets}, h.Env, h.Secrets)
+		at.what, at.line, at.timeout, at.env, at.secrets = h.Name, h.Line, h.Timeout, v.Env, v.Secrets
+		if h.From != "" {
+			if err := checkID(protocol.OpPrepare, "environment", h.From); err != nil {
+				return "", err
+			}
+			at.env = append(at.env, "PENSTOCK_FROM_DATA="+filepath.Join(e.Platform.dir(h.From), protocol.DataDir))
+		}
+		printed, err := at.must(ctx, log)
+		return pipeline.LastLine(strings.Join(printed, "\n")), err
 	}
-	c.what, c.line = what, line
-	return c.must(ctx, log)
 }
 
 // install makes the tree that all instances of the fleet are copied from, and
@@ -273,10 +285,11 @@ func (e *environment) install(ctx context.Context, r pipeline.FleetRequest, v pr
 	if err := filetree.Make(ctx, e.store, r.Image, tree, store.Options{}); err != nil {
 		return err
 	}
-	return command{
+	_, err := command{
 		what: "service.install", line: r.Service.Install, dir: tree, secrets: v.Secrets,
 		env: append(v.Env[:len(v.Env):len(v.Env)], "PENSTOCK_ARTIFACT="+r.Artifact, "PENSTOCK_ROOT="+tree),
 	}.must(ctx, r.Log)
+	return err
 }
 
 // makeData makes the data of a new environment, a copy of another's where one is

@@ -6,6 +6,7 @@ package platformtest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -52,11 +53,11 @@ func testVariables(s *suite) {
 	r := s.request("e-1", "f-1", "one")
 	r.Env = map[string]string{"COLOUR": "green"}
 	r.Secrets = pipeline.Secrets{"TOKEN": secret}
-	r.Migrate, r.Seed = true, true
 	say := `echo "WHAT $COLOUR $TOKEN $PENSTOCK_ENVIRONMENT"; test "$TOKEN" = ` + secret + "; "
 	r.Service.Install = strings.Replace(say, "WHAT", "install", 1) + r.Service.Install
 	r.Service.Migrate = strings.Replace(say, "WHAT", "migrate", 1) + r.Service.Migrate
 	r.Service.Seed = strings.Replace(say, "WHAT", "seed", 1) + r.Service.Seed
+	r.Hooks = hooks(r.Service)
 	endpoint := s.serve(r)
 	for name, want := range map[string]string{"COLOUR": "green", "TOKEN": secret, "PENSTOCK_ENVIRONMENT": "e-1", "PLUGIN_MIN_PORT": ""} {
 		s.wantGet(endpoint+"/env/"+name, want)
@@ -80,11 +81,11 @@ func testVariables(s *suite) {
 // Data is migrated with each fleet, seeded once, and outlives fleets.
 func testData(s *suite) {
 	r := s.request("e-1", "f-1", "one,")
-	r.Migrate, r.Seed = true, true
+	r.Hooks = hooks(r.Service)
 	endpoint := s.serve(r)
 	s.put(endpoint+"/data/note", "kept")
 	r = s.request("e-1", "f-2", "two,")
-	r.Migrate, r.Seed = true, true
+	r.Hooks = hooks(r.Service)
 	s.serve(r)
 	s.wantGet(endpoint+"/data/migrations", "one,two,")
 	s.wantGet(endpoint+"/data/seeds", "seed")
@@ -97,7 +98,7 @@ func testDataFrom(s *suite) {
 	from := s.serve(s.request("e-1", "f-1", "one"))
 	s.put(from+"/data/note", "old")
 	r := s.request("e-2", "f-2", "two,")
-	r.DataFrom, r.Migrate = "e-1", true
+	r.DataFrom, r.Hooks = "e-1", hooks(r.Service)[:1]
 	to := s.serve(r)
 	s.wantGet(to+"/data/note", "old")
 	s.wantGet(to+"/data/migrations", "two,")
@@ -112,6 +113,48 @@ func testDataFrom(s *suite) {
 	}
 }
 
+// The hooks run in order, with variables of their own. Whoever asked for them gets the last
+// line that each printed before the next one begins, and may end the launch.
+func testHooks(s *suite) {
+	s.put(s.serve(s.request("e-1", "f-1", "one"))+"/data/note", "old")
+	r := s.request("e-1", "f-2", "two")
+	var said []string
+	listen := func(ctx context.Context, run pipeline.HookFunc) error {
+		last, err := run(ctx)
+		said = append(said, last)
+		if last == "enough" {
+			return pipeline.Errorf(pipeline.CodeFailed, "listen", "that is enough")
+		}
+		return err
+	}
+	r.Hooks = []pipeline.Hook{
+		{Name: "service.backup", Line: `cp "$PENSTOCK_DATA/note" "$PENSTOCK_DATA/kept"; echo "kept a note"; echo "$NAME of $(cat version)"; echo`, Env: map[string]string{"NAME": "it's b-1"}, Around: listen},
+		{Name: "service.seed", Line: "echo seeded", Once: true, Around: listen},
+		{Name: "service.migrate", Line: `printf new >"$PENSTOCK_DATA/note"; cat "$PENSTOCK_DATA/kept"; echo " ${NAME-none}"`, Around: listen},
+	}
+	endpoint := s.serve(r)
+	if want := []string{"it's b-1 of two", "old none"}; !slices.Equal(said, want) {
+		s.Errorf("the hooks said %q, want %q", said, want)
+	}
+	s.wantGet(endpoint+"/data/note", "new")
+	s.wantGet(endpoint+"/data/kept", "old")
+	if log := s.log.String(); !strings.Contains(log, "kept a note\n") {
+		s.Errorf("the log is %q", log)
+	}
+
+	r = s.request("e-1", "f-3", "three")
+	r.Hooks = []pipeline.Hook{{Name: "service.backup", Line: "echo enough", Around: listen}, {Name: "service.migrate", Line: `printf newer >"$PENSTOCK_DATA/note"`}}
+	_, err := s.Platform.Prepare(s.Context(), r)
+	s.wantCode(err, pipeline.CodeFailed)
+	r.Fleet, r.Hooks = "f-4", []pipeline.Hook{{Name: "service.backup", Line: "sleep 300", Timeout: time.Second}, {Name: "service.migrate", Line: `printf newer >"$PENSTOCK_DATA/note"`}}
+	_, err = s.Platform.Prepare(s.Context(), r)
+	if text := s.wantCode(err, pipeline.CodeFailed); !strings.Contains(text, "service.backup") {
+		s.Errorf("the error of a hook that hangs is %q", text)
+	}
+	s.wantGet(endpoint+"/data/note", "new")
+	s.wantGet(endpoint+"/file/version", "two")
+}
+
 // A command that fails ends the launch, and its last lines are in the error.
 func testFailedCommand(s *suite) {
 	for what, change := range map[string]func(*pipeline.Service){
@@ -120,8 +163,8 @@ func testFailedCommand(s *suite) {
 		"service.seed":    func(v *pipeline.Service) { v.Seed = "echo oops; exit 7" },
 	} {
 		r := s.request("e-1", "f-"+what[len("service."):], "one")
-		r.Migrate, r.Seed = true, true
 		change(&r.Service)
+		r.Hooks = hooks(r.Service)
 		_, err := s.Platform.Prepare(s.Context(), r)
 		text := s.wantCode(err, pipeline.CodeFailed)
 		for _, want := range []string{what, "exit status 7", "oops"} {
@@ -221,7 +264,7 @@ func (s *suite) cancelled(r pipeline.FleetRequest, word string) {
 // A repeated call with the same IDs is harmless.
 func testRepeat(s *suite) {
 	r := s.request("e-1", "f-1", "one,")
-	r.Migrate, r.Seed = true, true
+	r.Hooks = hooks(r.Service)
 	var first, again pipeline.Fleet
 	var firstErr, againErr error
 	var both sync.WaitGroup // at the same time

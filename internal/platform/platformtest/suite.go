@@ -52,7 +52,7 @@ func Run(t *testing.T, lacks Lacks, open func(t *testing.T) Subject) {
 		name string
 		run  func(*suite)
 	}{
-		{"Launch", testLaunch}, {"Variables", testVariables}, {"Data", testData}, {"DataFrom", testDataFrom},
+		{"Launch", testLaunch}, {"Variables", testVariables}, {"Data", testData}, {"DataFrom", testDataFrom}, {"Hooks", testHooks},
 		{"Shift", testShift}, {"Drain", testDrain}, {"CancelShift", testCancelShift}, {"FailedFleet", testFailedFleet}, {"FailedCommand", testFailedCommand},
 		{"Discard", testDiscard}, {"Resize", testResize}, {"Exec", testExec}, {"Expire", testExpire}, {"Unknown", testUnknown},
 		{"Fence", testFence}, {"Cancel", testCancel}, {"Repeat", testRepeat}, {"Concurrent", testConcurrent}, {"Invalid", testInvalid},
@@ -160,6 +160,11 @@ func (s *suite) request(environment, fleet, version string) pipeline.FleetReques
 		},
 		DrainTimeout: 10 * time.Second, Log: &s.log,
 	}
+}
+
+// hooks migrates with each fleet, and seeds once.
+func hooks(v pipeline.Service) []pipeline.Hook {
+	return []pipeline.Hook{{Name: "service.migrate", Line: v.Migrate}, {Name: "service.seed", Line: v.Seed, Once: true}}
 }
 
 func (s *suite) prepare(r pipeline.FleetRequest) pipeline.Fleet {

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
 // attached is what belongs to an Auto Scaling group beside its instances.
@@ -24,6 +25,28 @@ type attached struct {
 	suspended     []string                     // processes
 	metrics       []string                     // that are collected
 	warm          *types.WarmPoolConfiguration // nil for none
+}
+
+// Foresee returns in words what people have attached to the group of the fleet that serves, and
+// goes on with the next one. Where none serves, it refuses subnets in which AWS can't make a
+// load balancer: CodeInvalid.
+func (f *Fleets) Foresee(ctx context.Context, of pipeline.Foresight) (string, error) {
+	if of.Fleet == "" {
+		if of.Env.Rule != nil {
+			return "", nil
+		}
+		return "", f.balancers.checkZones(ctx, f.balancers.subnets())
+	}
+	list, err := f.scaling.named(ctx, groupName(of.Fleet))
+	if err != nil || len(list) == 0 { // one by hand, or none any more
+		return "", cloud.Fault(ctx, "read fleet "+of.Fleet, err)
+	}
+	g := describeGroup(list[0])
+	has, err := f.scaling.attached(ctx, g)
+	if g.warm {
+		has.warm = nil // which was declared
+	}
+	return has.String(), err
 }
 
 // own begins the names of what a definition declares: the rest was attached by people.

@@ -42,13 +42,17 @@ type balancer struct {
 	testAt     front
 	redirect   string           // ARN of the listener that leads from HTTP to HTTPS; empty for none
 	weights    map[string]int32 // shares of the live listener's requests, by target group
+	zone       string           // hosted zone of dns
+	given      *given           // a listener that exists, of which live and test are rules; nil: the load balancer is the environment's own
 }
 
 // front is how a listener is reached.
 type front struct {
 	port        int
-	certificate string // ARN, of HTTPS; empty for HTTP
-	policy      string // of HTTPS
+	certificate string                 // ARN, of HTTPS; empty for HTTP
+	policy      string                 // of HTTPS; empty: defaultPolicy
+	name        string                 // that leads there; empty: the load balancer's own
+	rule        *pipeline.ListenerRule // of a listener that exists; nil: the listener is the environment's own
 }
 
 // testPort is where the test listener is, by the port of the live one.
@@ -57,15 +61,16 @@ func testPort(live int) int { return live + testOffset }
 func balancerName(environment string) string { return "penstock-" + environment }
 
 func (b balancer) endpoint(at front) string {
+	host := cmp.Or(at.name, b.dns)
 	switch {
 	case at.certificate != "" && at.port == defaultSecurePort:
-		return "https://" + b.dns
+		return "https://" + host
 	case at.certificate != "":
-		return fmt.Sprintf("https://%s:%d", b.dns, at.port)
+		return fmt.Sprintf("https://%s:%d", host, at.port)
 	case at.port == defaultListenerPort:
-		return "http://" + b.dns
+		return "http://" + host
 	default:
-		return fmt.Sprintf("http://%s:%d", b.dns, at.port)
+		return fmt.Sprintf("http://%s:%d", host, at.port)
 	}
 }
 
@@ -94,11 +99,25 @@ type balancers struct {
 	stack  *stack.Stack
 	client *elb.Client
 	ec2    *ec2.Client
-	lookup func(ctx context.Context, host string) ([]string, error) // addresses of a name
+	lookup lookup
 }
 
-// find finds an environment's load balancer; nil for none.
+// find finds an environment's load balancer, or the listener that it has rules of; nil for
+// none.
 func (b *balancers) find(ctx context.Context, environment string) (*balancer, error) {
+	lb, err := b.findOwn(ctx, environment)
+	if err != nil || lb != nil {
+		return lb, err
+	}
+	has, err := b.beside(ctx, environment)
+	if err != nil || len(has.listeners) == 0 {
+		return nil, err
+	}
+	return b.behind(ctx, environment, has.listeners[0])
+}
+
+// findOwn finds an environment's own load balancer; nil for none.
+func (b *balancers) findOwn(ctx context.Context, environment string) (*balancer, error) {
 	op := "read load balancer of environment " + environment
 	out, err := b.client.DescribeLoadBalancers(ctx, &elb.DescribeLoadBalancersInput{Names: []string{balancerName(environment)}})
 	if cloud.IsNotFound(err) {
@@ -110,7 +129,7 @@ func (b *balancers) find(ctx context.Context, environment string) (*balancer, er
 	if len(out.LoadBalancers) == 0 {
 		return nil, nil
 	}
-	lb := &balancer{arn: aws.ToString(out.LoadBalancers[0].LoadBalancerArn), dns: aws.ToString(out.LoadBalancers[0].DNSName)}
+	lb := &balancer{arn: aws.ToString(out.LoadBalancers[0].LoadBalancerArn), dns: aws.ToString(out.LoadBalancers[0].DNSName), zone: aws.ToString(out.LoadBalancers[0].CanonicalHostedZoneId)}
 	listeners, err := b.client.DescribeListeners(ctx, &elb.DescribeListenersInput{LoadBalancerArn: aws.String(lb.arn)})
 	if err != nil {
 		return nil, cloud.Fault(ctx, op, err)
@@ -123,7 +142,7 @@ func (b *balancers) find(ctx context.Context, environment string) (*balancer, er
 			continue
 		}
 		if lb.live == "" {
-			lb.live, lb.liveAt, lb.weights = aws.ToString(l.ListenerArn), frontOf(l), weights(l)
+			lb.live, lb.liveAt, lb.weights = aws.ToString(l.ListenerArn), frontOf(l), weights(l.DefaultActions)
 		} else {
 			lb.test, lb.testAt = aws.ToString(l.ListenerArn), frontOf(l)
 		}
@@ -140,10 +159,10 @@ func frontOf(l types.Listener) front {
 	return at
 }
 
-// weights returns the target groups that a listener sends requests to, with their shares.
-func weights(l types.Listener) map[string]int32 {
+// weights returns the target groups that actions send requests to, with their shares.
+func weights(actions []types.Action) map[string]int32 {
 	shares := map[string]int32{}
-	for _, a := range l.DefaultActions {
+	for _, a := range actions {
 		switch {
 		case a.ForwardConfig != nil:
 			for _, t := range a.ForwardConfig.TargetGroups {
@@ -162,7 +181,7 @@ func weights(l types.Listener) map[string]int32 {
 // far as they are not there. They answer 503 until they are pointed at a fleet.
 func (b *balancers) ensure(ctx context.Context, r pipeline.FleetRequest) (*balancer, error) {
 	op := "make load balancer"
-	lb, err := b.find(ctx, r.Environment)
+	lb, err := b.findOwn(ctx, r.Environment)
 	if err != nil {
 		return nil, err
 	}
@@ -189,11 +208,11 @@ func (b *balancers) ensure(ctx context.Context, r pipeline.FleetRequest) (*balan
 
 func (b *balancers) create(ctx context.Context, op string, r pipeline.FleetRequest, tags []types.Tag) (*balancer, error) {
 	in := &elb.CreateLoadBalancerInput{
-		Name: aws.String(balancerName(r.Environment)), Type: types.LoadBalancerTypeEnumApplication, Subnets: b.stack.Settings.PublicSubnets,
+		Name: aws.String(balancerName(r.Environment)), Type: types.LoadBalancerTypeEnumApplication, Subnets: b.subnets(),
 		SecurityGroups: []string{b.stack.Settings.LoadBalancerGroup}, Tags: tags, Scheme: types.LoadBalancerSchemeEnumInternetFacing,
 	}
 	if b.stack.Settings.InternalLoadBalancer {
-		in.Scheme, in.Subnets = types.LoadBalancerSchemeEnumInternal, b.stack.Settings.Subnets
+		in.Scheme = types.LoadBalancerSchemeEnumInternal
 	}
 	if err := b.checkZones(ctx, in.Subnets); err != nil {
 		return nil, err
@@ -202,9 +221,17 @@ func (b *balancers) create(ctx context.Context, op string, r pipeline.FleetReque
 	if err != nil {
 		return nil, cloud.Fault(ctx, op, err)
 	}
-	lb := &balancer{arn: aws.ToString(out.LoadBalancers[0].LoadBalancerArn), dns: aws.ToString(out.LoadBalancers[0].DNSName)}
+	lb := &balancer{arn: aws.ToString(out.LoadBalancers[0].LoadBalancerArn), dns: aws.ToString(out.LoadBalancers[0].DNSName), zone: aws.ToString(out.LoadBalancers[0].CanonicalHostedZoneId)}
 	stack.Logf(r.Log, "load balancer %s", lb.dns)
 	return lb, nil
+}
+
+// subnets are those of load balancers.
+func (b *balancers) subnets() []string {
+	if b.stack.Settings.InternalLoadBalancer {
+		return b.stack.Settings.Subnets
+	}
+	return b.stack.Settings.PublicSubnets
 }
 
 // checkZones refuses subnets in which AWS can't make a load balancer: CodeInvalid.
@@ -293,6 +320,17 @@ func (b *balancers) tags(ctx context.Context, r pipeline.FleetRequest) []types.T
 		tags = append(tags, types.Tag{Key: t.Key, Value: t.Value})
 	}
 	return tags
+}
+
+// tagsAs are the tags of a rule that sends requests to a group.
+func (b *balancers) tagsAs(ctx context.Context, g scalingGroup) []types.Tag {
+	labels := pipeline.Labels{Stage: g.stage}
+	for _, t := range g.group.Tags {
+		if aws.ToString(t.Key) == stack.TagPipeline {
+			labels.Pipeline = aws.ToString(t.Value)
+		}
+	}
+	return b.tags(ctx, pipeline.FleetRequest{Environment: g.environment, Labels: labels})
 }
 
 // expires says of a load balancer when it ends.

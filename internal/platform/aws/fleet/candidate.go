@@ -48,7 +48,7 @@ func (b *balancers) candidate(ctx context.Context, lb *balancer, r pipeline.Flee
 			return endpoint, ""
 		}
 	}
-	if b.leads(ctx, host, lb.dns) {
+	if leads(ctx, b.lookup, host, lb.dns) {
 		named := *lb
 		named.dns = host
 		return named.endpoint(lb.testAt), ""
@@ -89,14 +89,17 @@ func nameOf(certificate *x509.Certificate) (string, error) {
 	return name, nil
 }
 
+// lookup returns the addresses of a name.
+type lookup func(ctx context.Context, host string) ([]string, error)
+
 // leads reports whether a name has an address of another one.
-func (b *balancers) leads(ctx context.Context, name, to string) bool {
+func leads(ctx context.Context, lookup lookup, name, to string) bool {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	have, err := b.lookup(ctx, name)
+	have, err := lookup(ctx, name)
 	if err != nil {
 		return false
 	}
-	want, err := b.lookup(ctx, to)
+	want, err := lookup(ctx, to)
 	return err == nil && slices.ContainsFunc(have, func(a string) bool { return slices.Contains(want, a) })
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/route53"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -73,6 +74,7 @@ type Fleets struct {
 	scaling   *scaling
 	balancers *balancers
 	alarms    *alarms
+	records   *records
 }
 
 // New returns the fleets of an installation.
@@ -85,6 +87,7 @@ func New(s *stack.Stack, instances *instance.Instances) *Fleets {
 		scaling:   &scaling{stack: s, client: autoscaling.NewFromConfig(s.Config)},
 		balancers: &balancers{stack: s, client: elb.NewFromConfig(s.Config), ec2: ec2.NewFromConfig(s.Config), lookup: net.DefaultResolver.LookupHost},
 		alarms:    &alarms{stack: s, client: cloudwatch.NewFromConfig(s.Config)},
+		records:   &records{stack: s, client: route53.NewFromConfig(s.Config)},
 	}
 }
 
@@ -128,7 +131,7 @@ func (f *Fleets) single(environment string) *single {
 
 func (f *Fleets) group(environment string, lb *balancer) *group {
 	return &group{
-		stack: f.stack, instances: f.instances, services: f.services, templates: f.templates, scaling: f.scaling, balancers: f.balancers, alarms: f.alarms,
+		stack: f.stack, instances: f.instances, services: f.services, templates: f.templates, scaling: f.scaling, balancers: f.balancers, alarms: f.alarms, records: f.records,
 		environment: environment, lb: lb,
 	}
 }

@@ -31,6 +31,7 @@ type group struct {
 	scaling     *scaling
 	balancers   *balancers
 	alarms      *alarms
+	records     *records
 	environment string
 	lb          *balancer // nil where it is not known, as to Prepare and Destroy, which look for themselves
 }
@@ -38,9 +39,14 @@ type group struct {
 // Prepare brings up a fleet as an Auto Scaling group whose targets get requests of the test
 // listener only.
 func (e *group) Prepare(ctx context.Context, r *pipeline.FleetRequest) (pipeline.Fleet, error) {
-	lb, err := e.balancers.ensure(ctx, *r)
+	lb, err := e.place(ctx, *r)
 	if err != nil {
 		return pipeline.Fleet{}, err
+	}
+	if r.DNS != nil {
+		if _, err := e.records.check(ctx, e.environment, *r.DNS); err != nil {
+			return pipeline.Fleet{}, err
+		}
 	}
 	if _, err := e.alarms.states(ctx, r.Alarms); err != nil { // before an hour's deployment fails on a name
 		return pipeline.Fleet{}, err
@@ -57,8 +63,13 @@ func (e *group) Prepare(ctx context.Context, r *pipeline.FleetRequest) (pipeline
 		return pipeline.Fleet{}, err
 	}
 	stack.Logf(r.Log, "Auto Scaling group %s of %s (%d to %d) of image %s", groupName(r.Fleet), pipeline.Count(up.desired, "instance"), up.least, up.most, r.Image)
-	if err := e.balancers.point(ctx, lb.test, map[string]int32{up.target: 1}); err != nil {
+	if err := e.balancers.try(ctx, lb, *r, up.target); err != nil {
 		return pipeline.Fleet{}, err
+	}
+	if r.DNS != nil { // it leads to what serves, or to nobody yet
+		if err := e.records.ensure(ctx, r.Log, e.environment, *r.DNS, *lb); err != nil {
+			return pipeline.Fleet{}, err
+		}
 	}
 	if !r.ExpiresAt.IsZero() {
 		if err := e.endAt(ctx, lb.arn, r.ExpiresAt); err != nil {
@@ -75,8 +86,29 @@ func (e *group) Prepare(ctx context.Context, r *pipeline.FleetRequest) (pipeline
 		return pipeline.Fleet{}, err
 	}
 	f := pipeline.Fleet{ID: r.Fleet}
-	f.Endpoint, f.Host = e.balancers.candidate(ctx, lb, *r)
+	if lb.given == nil {
+		f.Endpoint, f.Host = e.balancers.candidate(ctx, lb, *r)
+	} else {
+		f.Endpoint, f.Header = listeners{e.balancers}.candidate(ctx, lb, *r)
+	}
 	return f, nil
+}
+
+// place returns what the requests of the environment come through: a listener that exists, or
+// a load balancer of its own, which is made.
+func (e *group) place(ctx context.Context, r pipeline.FleetRequest) (*balancer, error) {
+	if r.Rule == nil {
+		return e.balancers.ensure(ctx, r)
+	}
+	own, err := e.balancers.findOwn(ctx, e.environment)
+	if err != nil {
+		return nil, err
+	}
+	if own != nil {
+		return nil, invalid("Replace the stage, or give another one that listener.",
+			"environment.listener_arn %q: the environment has a load balancer of its own, %s, and can't move", r.Rule.Listener, own.dns)
+	}
+	return listeners{e.balancers}.join(ctx, r)
 }
 
 // plan returns what the group of a fleet is to be like. What of the group that serves can't
@@ -138,8 +170,7 @@ func (e *group) bringUp(ctx context.Context, r *pipeline.FleetRequest, up rising
 
 // ready does on one instance what is done once for a deployment.
 func (e *group) ready(ctx context.Context, r pipeline.FleetRequest, up rising) error {
-	migrate, seed := r.Migrate && r.Service.Migrate != "", r.Seed && r.Service.Seed != ""
-	if !migrate && !seed && r.DataFrom == "" {
+	if len(r.Hooks) == 0 && r.DataFrom == "" {
 		return nil
 	}
 	var first types.Instance
@@ -221,18 +252,44 @@ func (e *group) Resize(ctx context.Context, to pipeline.Size) error {
 // Discard removes a fleet, unless it has traffic, which the listener alone says for sure.
 func (e *group) Discard(ctx context.Context, fleet string) (last bool, err error) {
 	if len(e.lb.weights) == 0 {
-		return true, nil
+		return e.unserved(ctx, fleet)
 	}
 	target, err := e.balancers.target(ctx, fleet)
 	if err != nil || e.lb.weights[target] > 0 {
 		return false, err
 	}
 	if target != "" && e.lb.test != "" {
-		if err := e.balancers.point(ctx, e.lb.test, nil); err != nil {
+		if err := e.balancers.untry(ctx, e.lb); err != nil {
 			return false, err
 		}
 	}
 	return false, e.remove(ctx, fleet)
+}
+
+// unserved reports whether no other fleet of the environment serves. Behind a listener that
+// exists one may, whose rule somebody has removed: it must not go.
+func (e *group) unserved(ctx context.Context, fleet string) (bool, error) {
+	if e.lb.given == nil {
+		return true, nil
+	}
+	list, err := e.scaling.of(ctx, e.environment)
+	if err != nil {
+		return false, err
+	}
+	for _, g := range list {
+		if g.serving && !g.ending {
+			if g.fleet == fleet {
+				return false, nil
+			}
+			if e.lb.test != "" {
+				if err := e.balancers.untry(ctx, e.lb); err != nil {
+					return false, err
+				}
+			}
+			return false, e.remove(ctx, fleet)
+		}
+	}
+	return true, nil
 }
 
 // Extend sets the end of each group and of the load balancer in the schedules, and in the
@@ -251,8 +308,10 @@ func (e *group) Extend(ctx context.Context, at time.Time) error {
 	if len(left) == 0 {
 		return gone(opExtend, e.environment, "The next apply launches it again.")
 	}
-	if err := e.balancers.expires(ctx, e.lb.arn, at); err != nil { // first: only what says so can be ended
-		return err
+	if e.lb.given == nil {
+		if err := e.balancers.expires(ctx, e.lb.arn, at); err != nil { // first: only what says so can be ended
+			return err
+		}
 	}
 	if err := e.endAt(ctx, e.lb.arn, at); err != nil {
 		return err
@@ -350,8 +409,15 @@ func (e *group) Destroy(ctx context.Context) error {
 		return err
 	}
 	op := "destroy environment " + e.environment
-	lb, err := e.balancers.find(ctx, e.environment)
+	has, err := e.balancers.beside(ctx, e.environment)
 	if err != nil {
+		return err
+	}
+	lb, err := e.balancers.findOwn(ctx, e.environment)
+	if err != nil {
+		return err
+	}
+	if err := e.leave(ctx, has, lb); err != nil {
 		return err
 	}
 	if lb != nil {
@@ -372,4 +438,34 @@ func (e *group) Destroy(ctx context.Context) error {
 		return nil
 	}
 	return e.balancers.remove(ctx, op, *lb)
+}
+
+// leave removes the names of the environment, and its rules of listeners.
+func (e *group) leave(ctx context.Context, has beside, lb *balancer) error {
+	var behind []*balancer
+	for _, listener := range has.listeners {
+		at, err := e.balancers.behind(ctx, e.environment, listener)
+		if err != nil {
+			return err
+		}
+		if at != nil { // else it is gone, with its rules
+			behind = append(behind, at)
+			lb = at
+		}
+	}
+	for _, name := range has.names {
+		own := ""
+		if lb != nil {
+			own = lb.dns
+		}
+		if err := e.records.remove(ctx, e.environment, name, own); err != nil {
+			return err
+		}
+	}
+	for _, at := range behind {
+		if err := e.balancers.leave(ctx, at); err != nil {
+			return err
+		}
+	}
+	return nil
 }

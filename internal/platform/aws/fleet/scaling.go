@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,7 +54,7 @@ type scalingGroup struct {
 
 // fleetKey distinguishes fleets that were made from different things.
 func fleetKey(r pipeline.FleetRequest) string {
-	text, _ := json.Marshal([]any{r.Image, r.InstanceType, r.Machine, r.Lasting, r.Profile, r.Groups, serviceEnv(r), port(r.Service), r.Service.HealthCheck, r.TargetAttributes}) // plain values
+	text, _ := json.Marshal([]any{r.Image, r.InstanceType, r.Machine, r.Lasting, r.Profile, r.Groups, r.ExtraGroups, r.Subnets, r.TargetGroups, serviceEnv(r), port(r.Service), r.Service.HealthCheck, r.TargetAttributes, r.DNS}) // plain values
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:8])
 }
@@ -82,8 +83,8 @@ func (a *scaling) create(ctx context.Context, r pipeline.FleetRequest, up rising
 		MaxSize:                aws.Int32(int32(up.most)),
 		DesiredCapacity:        aws.Int32(int32(up.desired)),
 		LaunchTemplate:         &types.LaunchTemplateSpecification{LaunchTemplateId: aws.String(template), Version: aws.String("1")},
-		VPCZoneIdentifier:      aws.String(strings.Join(a.stack.Settings.Subnets, ",")),
-		TargetGroupARNs:        []string{up.target},
+		VPCZoneIdentifier:      aws.String(strings.Join(subnets(a.stack.Settings, r), ",")),
+		TargetGroupARNs:        slices.Concat([]string{up.target}, r.TargetGroups),
 		HealthCheckType:        aws.String("EC2"),
 		HealthCheckGracePeriod: aws.Int32(int32(grace / time.Second)),
 		Tags:                   tags,
@@ -97,6 +98,14 @@ func (a *scaling) create(ctx context.Context, r pipeline.FleetRequest, up rising
 		return nil
 	}
 	return hookFault(ctx, up.attached.hooks, err)
+}
+
+// subnets returns those of a fleet's instances.
+func subnets(s stack.Settings, r pipeline.FleetRequest) []string {
+	if len(r.Subnets) > 0 {
+		return r.Subnets
+	}
+	return s.Subnets
 }
 
 // sizeOf returns the size that a fleet is asked for with.
@@ -250,6 +259,17 @@ func (a *scaling) list(ctx context.Context, key, value string) ([]scalingGroup, 
 	return list, nil
 }
 
+// ownTargets leaves out the target groups that Penstock has not made.
+func ownTargets(arns []string) []string {
+	var own []string
+	for _, arn := range arns {
+		if strings.Contains(arn, ":targetgroup/"+groupName("")) {
+			own = append(own, arn)
+		}
+	}
+	return own
+}
+
 func describeGroup(g types.AutoScalingGroup) scalingGroup {
 	tags := map[string]string{}
 	for _, t := range g.Tags {
@@ -262,7 +282,7 @@ func describeGroup(g types.AutoScalingGroup) scalingGroup {
 	}
 	return scalingGroup{
 		told: tags[tagDeclared], bounds: parseBounds(tags[tagScaling]), warm: strings.HasSuffix(tags[tagScaling], warmWord), held: held, group: g, most: int(aws.ToInt32(g.MaxSize)),
-		name: name, fleet: strings.TrimPrefix(name, groupName("")), targets: g.TargetGroupARNs,
+		name: name, fleet: strings.TrimPrefix(name, groupName("")), targets: ownTargets(g.TargetGroupARNs),
 		least: least, desired: int(aws.ToInt32(g.DesiredCapacity)),
 		key: tags[stack.TagKey], serving: tags[TagServing] == "true", fence: tags[tagFence], kept: tags[TagKept],
 		ending: aws.ToString(g.Status) != "", // Auto Scaling sets it only on groups that are being deleted

@@ -50,13 +50,14 @@ func startTimeout(s pipeline.Service) time.Duration {
 }
 
 // access returns what a fleet's instances may do, and who reaches them: what it asks for,
-// else what tests have, or what lasts has.
+// else what tests have, or what lasts has. What a module has made comes in addition.
 func access(s stack.Settings, r pipeline.FleetRequest) stack.Access {
-	own := stack.Access{Profile: r.Profile, Groups: r.Groups}
+	own := stack.Access{Profile: r.Profile, Groups: r.Groups}.Or(s.Test)
 	if r.Lasting {
-		return own.Or(s.Lasting)
+		own = stack.Access{Profile: r.Profile, Groups: r.Groups}.Or(s.Lasting)
 	}
-	return own.Or(s.Test)
+	own.Groups = slices.Concat(own.Groups, r.ExtraGroups)
+	return own
 }
 
 // serviceEnv returns the service's variables.
@@ -92,10 +93,12 @@ func (v *services) endpoint(i types.Instance, port int) string {
 	return fmt.Sprintf("http://%s:%d", host, port)
 }
 
-// ready does on an instance what comes before the service serves, once, and starts it.
+// ready does on an instance what comes before the service serves, once, and starts it. On an
+// instance where that was done, it runs the hooks that run again.
 func (v *services) ready(ctx context.Context, i types.Instance, r pipeline.FleetRequest) error {
 	if stack.Tag(i.Tags, tagReady) == "true" {
-		return nil
+		again := slices.DeleteFunc(slices.Clone(r.Hooks), func(h pipeline.Hook) bool { return !h.Again })
+		return v.hooks(ctx, instance.ID(i), r, again)
 	}
 	if err := v.readyOnce(ctx, instance.ID(i), r); err != nil {
 		return err
@@ -114,25 +117,30 @@ func (v *services) readyOnce(ctx context.Context, id string, r pipeline.FleetReq
 			return err
 		}
 	}
-	own := func(what, line string) error {
-		stack.Logf(r.Log, "%s on instance %s", what, id)
-		return v.instances.Must(ctx, id, instance.Command{
-			What: what, Stage: r.Labels.Stage, Script: asService(line), Timeout: time.Hour, Log: r.Log, Live: true,
-		})
-	}
-	if r.Migrate && r.Service.Migrate != "" {
-		if err := own("service.migrate", r.Service.Migrate); err != nil {
-			return err
-		}
-	}
-	if r.Seed && r.Service.Seed != "" {
-		if err := own("service.seed", r.Service.Seed); err != nil {
-			return err
-		}
+	if err := v.hooks(ctx, id, r, r.Hooks); err != nil {
+		return err
 	}
 	return v.instances.Must(ctx, id, instance.Command{
 		What: "the start of the service", Stage: r.Labels.Stage, Script: startScript(), Timeout: 5 * time.Minute, Log: r.Log,
 	})
+}
+
+// hooks runs hooks on an instance, in order. The data of an environment is new to each of
+// its instances, unless it is kept elsewhere.
+func (v *services) hooks(ctx context.Context, id string, r pipeline.FleetRequest, hooks []pipeline.Hook) error {
+	for _, h := range hooks {
+		err := h.Run(ctx, func(ctx context.Context) (string, error) {
+			stack.Logf(r.Log, "%s on instance %s", h.Name, id)
+			printed, err := v.instances.MustPrint(ctx, id, instance.Command{
+				What: h.Name, Stage: r.Labels.Stage, Script: asService(instance.Exports(h.Env) + h.Line), Timeout: h.Timeout, Secrets: h.Secrets, Log: r.Log, Live: true,
+			})
+			return pipeline.LastLine(printed), err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // install puts the artifact on an instance, and leaves the unit that starts the

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	elbtypes "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/stack"
@@ -30,6 +31,8 @@ type shift struct {
 	begun    bool             // something of the traffic goes to the fleet, perhaps
 	moved    bool             // all of it does, and the tags say so: only the end was interrupted
 	until    time.Time        // when the fleet before ends, which is kept; zero where it is not
+	was      front            // how the load balancer was reached when the shift began
+	tags     []elbtypes.Tag   // of a rule that it makes
 	watch    *watch
 	pipeline.Traffic
 }
@@ -46,7 +49,7 @@ func (e *group) Shift(ctx context.Context, fleet string, t pipeline.Traffic) (en
 	if target == "" {
 		return "", noFleet(opShift, e.environment, fleet)
 	}
-	s := &shift{group: e, fleet: fleet, target: target, before: maps.Clone(lb.weights), begun: lb.weights[target] > 0, Traffic: t}
+	s := &shift{group: e, fleet: fleet, target: target, before: maps.Clone(lb.weights), begun: lb.weights[target] > 0, was: lb.liveAt, Traffic: t}
 	s.watch = &watch{balancers: e.balancers, alarms: e.alarms, pause: 2 * e.stack.Pause, target: target, names: t.Alarms, loaded: s.begun}
 	if t.KeepPrevious > 0 {
 		s.until = e.stack.Now().Add(t.KeepPrevious)
@@ -91,7 +94,7 @@ func (s *shift) over(ctx context.Context) error {
 				continue // an interrupted shift was further
 			}
 			stack.Logf(s.Log, "%d %% of the traffic goes to fleet %s for %s", step.Percent, s.fleet, step.Pause)
-			if err := s.balancers.point(ctx, s.lb.live, s.shares(step.Percent)); err != nil {
+			if err := s.balancers.share(ctx, s.lb, s.at(), s.shares(step.Percent), s.tags); err != nil {
 				return err
 			}
 			if err := s.watch.during(ctx, step.Pause); err != nil {
@@ -102,7 +105,7 @@ func (s *shift) over(ctx context.Context) error {
 	if err := s.keepUp(ctx); err != nil {
 		return err
 	}
-	if err := s.balancers.pointAt(ctx, s.lb.live, s.at(), map[string]int32{s.target: 1}); err != nil {
+	if err := s.balancers.send(ctx, s.lb, s.at(), map[string]int32{s.target: 1}, s.tags); err != nil {
 		return err
 	}
 	if len(s.before) > 0 { // what the old fleet has begun may end
@@ -184,7 +187,14 @@ func (s *shift) carry(ctx context.Context) error {
 }
 
 // at is how the load balancer is reached when the shift is done.
-func (s *shift) at() front { return s.lb.next(s.Port, s.Certificate, s.Balancer) }
+func (s *shift) at() front {
+	at := s.lb.next(s.Port, s.Certificate, s.Balancer)
+	if s.lb.given != nil {
+		at = front{port: s.was.port, certificate: s.was.certificate, rule: s.Rule}
+	}
+	at.name = named(s.Rule, s.DNS)
+	return at
+}
 
 // share returns the percentage of the traffic that the fleet had when the shift began.
 func (s *shift) share() int {
@@ -216,10 +226,10 @@ func (s *shift) mark(ctx context.Context) error {
 func (s *shift) back(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpTimeout)
 	defer cancel()
-	if err := s.balancers.pointAt(ctx, s.lb.live, s.lb.liveAt, s.before); err != nil {
+	if err := s.balancers.send(ctx, s.lb, s.was, s.before, s.tags); err != nil {
 		return err
 	}
-	if err := s.label(ctx, s.previous, serving(ctx, s.lb.endpoint(s.lb.liveAt))); err != nil {
+	if err := s.label(ctx, s.previous, serving(ctx, s.lb.endpoint(s.was))); err != nil {
 		return err
 	}
 	if err := s.uncarry(ctx); err != nil {
@@ -270,6 +280,9 @@ func (s *shift) findPrevious(ctx context.Context) error {
 			return err
 		}
 		s.stage = g.stage
+		if g.fleet == s.fleet {
+			s.tags = s.balancers.tagsAs(ctx, g)
+		}
 		switch {
 		case g.fleet == s.fleet:
 			marked = g.serving
@@ -293,12 +306,32 @@ func (s *shift) findPrevious(ctx context.Context) error {
 	return err
 }
 
+// unname removes the names that the environment no longer has, before what says that it had
+// them goes.
+func (s *shift) unname(ctx context.Context) {
+	has, err := s.balancers.beside(ctx, s.environment)
+	if err != nil {
+		s.services.leave(s.Log, s.environment, err)
+		return
+	}
+	for _, name := range has.names {
+		if s.DNS != nil && *s.DNS == name {
+			continue
+		}
+		if err := s.records.remove(ctx, s.environment, name, s.lb.dns); err != nil {
+			stack.Logf(s.Log, "the name %s still leads here, and must be removed by hand, with %s%s: %v", name.Name, ownerPrefix, name.Name, err)
+			s.stack.Logger.Warn("remove name", "environment", s.environment, "name", name.Name, "error", err)
+		}
+	}
+}
+
 // retire removes all fleets of an environment but the one that serves and, for a
 // while, the one before. The deployment is done: what can't be removed now goes with
 // the next one.
 func (s *shift) retire(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpTimeout) // an idle fleet costs money
 	defer cancel()
+	s.unname(ctx)
 	fleets, err := s.fleets(ctx)
 	kept := ""
 	if !s.until.IsZero() && s.previous != "" {
@@ -314,7 +347,7 @@ func (s *shift) retire(ctx context.Context) {
 			err = errors.Join(err, s.remove(ctx, f))
 		}
 	}
-	if test := s.at().tested(s.at().port); s.lb.testAt != test {
+	if test := s.at().tested(s.at().port); s.lb.given == nil && s.lb.testAt != test {
 		err = errors.Join(err, s.balancers.pointAt(ctx, s.lb.test, test, nil))
 	}
 	s.services.leave(s.Log, s.environment, err)

@@ -38,7 +38,7 @@ func deadline(expires time.Time) time.Time {
 
 // Prepare brings up an instance.
 func (e *single) Prepare(ctx context.Context, r *pipeline.FleetRequest) (_ pipeline.Fleet, err error) {
-	first := r.Artifact != "" || r.DataFrom != "" || r.Migrate || r.Seed // something has to run before the service
+	first := r.Artifact != "" || r.DataFrom != "" || len(r.Hooks) > 0 // something has to run before the service
 	if r.Machine.Spot {
 		root, err := e.instances.RootVolume(ctx, r.Image)
 		if err != nil {
@@ -48,10 +48,13 @@ func (e *single) Prepare(ctx context.Context, r *pipeline.FleetRequest) (_ pipel
 			return pipeline.Fleet{}, err
 		}
 	}
+	if len(r.TargetGroups) > 0 {
+		stack.Logf(r.Log, "note: the instance joins no target group of the module: only a persistent environment's do")
+	}
 	launched, err := e.instances.Run(ctx, instance.Launch{
 		Token: r.Fleet, Image: r.Image, Type: r.InstanceType, UserData: instance.UserData(deadline(r.ExpiresAt), firstBoot(serviceEnv(*r), port(r.Service), first)),
 		Tags: e.stack.TagsOf(r.Labels, tagsOf(ctx, *r)), Access: access(e.stack.Settings, *r),
-		Volume: r.Machine.Volume, Hops: hops(*r), Spot: r.Machine.Spot,
+		Volume: r.Machine.Volume, Hops: hops(*r), Spot: r.Machine.Spot, Subnets: r.Subnets,
 	})
 	if err != nil {
 		return pipeline.Fleet{}, err

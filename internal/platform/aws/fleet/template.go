@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"maps"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -42,11 +43,13 @@ func (l *templates) create(ctx context.Context, r pipeline.FleetRequest) (string
 			return "", err
 		}
 	}
-	tags := l.stack.TagsOf(r.Labels, tagsOf(ctx, r))
+	own := tagsOf(ctx, r)
+	tags := l.stack.TagsOf(r.Labels, own)
+	maps.Copy(own, placeTags(r))
 	name := groupName(r.Fleet)
 	out, err := l.ec2.CreateLaunchTemplate(ctx, &ec2.CreateLaunchTemplateInput{
 		ClientToken: aws.String(r.Fleet), LaunchTemplateName: aws.String(name),
-		TagSpecifications:  []types.TagSpecification{{ResourceType: types.ResourceTypeLaunchTemplate, Tags: tags}},
+		TagSpecifications:  []types.TagSpecification{{ResourceType: types.ResourceTypeLaunchTemplate, Tags: l.stack.TagsOf(r.Labels, own)}},
 		LaunchTemplateData: l.data(r, root, tags),
 	})
 	if cloud.Is(err, "InvalidLaunchTemplateName.AlreadyExistsException", "IdempotentParameterMismatch") { // of the process before this one

@@ -128,15 +128,18 @@ func inState(list []types.Image, states ...types.ImageState) []types.Image {
 	return found
 }
 
-// List lists the images of this installation, also those that are being made.
+// List lists the images of this installation, also those that are being made. A copy is none:
+// it is of the pipeline of another region, whose stack may have the same name.
 func (m *Images) List(ctx context.Context) ([]pipeline.BakedImage, error) {
 	list, err := m.findOwn(ctx, m.stack.Mine())
 	if err != nil {
 		return nil, err
 	}
-	images := make([]pipeline.BakedImage, len(list))
-	for i, image := range list {
-		images[i] = describe(image)
+	images := make([]pipeline.BakedImage, 0, len(list))
+	for _, image := range list {
+		if originOf(image) == aws.ToString(image.ImageId) {
+			images = append(images, describe(image))
+		}
 	}
 	return images, nil
 }
@@ -196,7 +199,7 @@ func (m *Images) Orphans(ctx context.Context) (bakes, images []string, err error
 	for _, i := range there {
 		run := stack.Tag(i.Tags, stack.TagRun)
 		busy[run] = busy[run] || i.State == types.ImageStatePending
-		known[aws.ToString(i.ImageId)] = true
+		known[originOf(i)] = true // also that of a copy from another region
 	}
 	for _, i := range left {
 		if token := stack.Tag(i.Tags, stack.TagRun); !busy[token] {

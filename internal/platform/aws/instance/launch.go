@@ -33,6 +33,7 @@ type Launch struct {
 	Volume   *pipeline.Volume
 	Hops     int // of answers of the metadata service; 0 means 1
 	Spot     bool
+	Subnets  []string // that it may be in; none: the installation's
 }
 
 const opLaunch = "launch instance"
@@ -50,7 +51,7 @@ func (i *Instances) Run(ctx context.Context, l Launch) (types.Instance, error) {
 			return types.Instance{}, err
 		}
 	}
-	subnets := i.subnets(l.Token)
+	subnets := i.subnets(l)
 	if len(subnets) > 1 { // a process before this one may have launched in another subnet
 		there, err := i.List(ctx, stack.Filter("client-token", tokens(l.Token, len(subnets))...), Alive)
 		if err != nil || len(there) > 0 {
@@ -192,12 +193,15 @@ func (i *Instances) launchedBy(ctx context.Context, token string, refused error)
 
 // subnets returns the subnets in the order in which a launch tries them, which spreads
 // launches.
-func (i *Instances) subnets(token string) []string {
+func (i *Instances) subnets(l Launch) []string {
 	sum := 0
-	for _, c := range token {
+	for _, c := range l.Token {
 		sum += int(c)
 	}
-	all := i.stack.Settings.Subnets
+	all := l.Subnets
+	if len(all) == 0 {
+		all = i.stack.Settings.Subnets
+	}
 	at := sum % len(all)
 	return slices.Concat(all[at:], all[:at])
 }

@@ -133,14 +133,13 @@ func TestHostileOutput(t *testing.T) {
 	const prints = `printf '\033[31mred\033[0m \342\200\256 txt \342\200\217\n'`
 	var log strings.Builder
 	r := b.Request("f-1")
-	r.Log, r.Migrate, r.Seed = &log, true, true
-	r.Service.Migrate, r.Service.Seed = prints, prints
+	r.Log, r.Hooks = &log, []pipeline.Hook{{Name: "service.migrate", Line: prints}, {Name: "service.seed", Line: prints, Once: true}}
 	r.Service.Start = prints + "; " + r.Service.Start
 	b.Serve(r)
 	service, err := os.ReadFile(filepath.Join(b.Fleets("e-1"), "f-1", "i-0", protocol.InstanceLog))
 	b.Must(err)
 	bad := b.Request("f-2")
-	bad.Service.Migrate, bad.Migrate = prints+"; exit 3", true
+	bad.Hooks = []pipeline.Hook{{Name: "service.migrate", Line: prints + "; exit 3"}}
 	_, err = b.Prepare(t.Context(), bad)
 	for what, text := range map[string]string{"run": log.String(), "service": string(service), "error": fmt.Sprint(err)} {
 		if strings.ContainsAny(text, "\x1b\u202e\u200f") || !strings.Contains(text, `red \u202e txt \u200f`) {

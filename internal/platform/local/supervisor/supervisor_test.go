@@ -50,7 +50,7 @@ func TestSupervisorKilled(t *testing.T) {
 		t.Errorf("after a failed restore: %+v", d)
 	}
 	again := b.Request("f-3")
-	again.Seed, again.Service.Seed = true, "exit 1" // it has data, so it is not seeded
+	again.Hooks = []pipeline.Hook{{Name: "service.seed", Line: "exit 1", Once: true}} // it has data, so it is not seeded
 	if at := b.Serve(again); at != endpoint {
 		t.Errorf("restored at %s, was at %s", at, endpoint)
 	}
@@ -194,7 +194,7 @@ func TestExpired(t *testing.T) {
 	b := newBed(t)
 	r := b.Request("f-1")
 	r.ExpiresAt = time.Now().Add(time.Hour)
-	r.Seed, r.Service.Seed = true, "echo seed >>$PENSTOCK_DATA/seeds"
+	r.Hooks = []pipeline.Hook{{Name: "service.seed", Line: "echo seed >>$PENSTOCK_DATA/seeds", Once: true}}
 	b.Serve(r)
 	b.Must(b.Extend(t.Context(), "e-1", time.Now()))
 	b.Await("it to expire", func() bool { return b.Report().Status == pipeline.EnvExpired })

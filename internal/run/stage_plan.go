@@ -14,12 +14,12 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/state"
 )
 
-// Foresee returns what the module of a build would do to the infrastructure of a stage's
+// PlanModule returns what the module of a build would do to the infrastructure of a stage's
 // persistent environment. It returns the stored plan if there is one, it is not out of date
 // and says what would be done; else it makes one and stores it. What can't be planned is no
 // error: the plan's Unknown says why. A plan that the caller may not store is returned all
 // the same. CodeInvalid says that there is nothing to plan: no such environment, or no module.
-func (s *Stages) Foresee(ctx context.Context, pipelineName, stageName, build string) (pipeline.StagePlan, error) {
+func (s *Stages) PlanModule(ctx context.Context, pipelineName, stageName, build string) (pipeline.StagePlan, error) {
 	st, err := s.states.State(ctx, pipelineName)
 	if err != nil {
 		return pipeline.StagePlan{}, err
@@ -28,20 +28,20 @@ func (s *Stages) Foresee(ctx context.Context, pipelineName, stageName, build str
 	if !ok {
 		return pipeline.StagePlan{}, state.NoStage(pipelineName, stageName)
 	}
-	plan, current, _ := st.PlanOf(stage, build)
+	plan, current, _ := pipeline.PlanOf(st, stage, build)
 	switch {
-	case st.PlanBasis(stage, build) == "":
+	case pipeline.PlanBasis(st, stage, build) == "":
 		return pipeline.StagePlan{}, pipeline.Errorf(pipeline.CodeInvalid, "plan infrastructure", "stage %q has no persistent environment, or build %s has no module", stageName, build)
 	case current && plan.Unknown == "":
 		return plan, nil
 	}
-	return s.foresee(ctx, st, stage, build)
+	return s.planStage(ctx, st, stage, build)
 }
 
-// foreseeNext plans what the next release would do to the infrastructure of a stage and of
+// planNext plans what the next release would do to the infrastructure of a stage and of
 // those below it, wherever people decide about it: they see that before. Nothing that goes
 // wrong here is a failure of what was done.
-func (s *Stages) foreseeNext(ctx context.Context, pipelineName, after string) {
+func (s *Stages) planNext(ctx context.Context, pipelineName, after string) {
 	st, err := s.states.State(ctx, pipelineName)
 	if err != nil || st.Pipeline.Module == nil {
 		return
@@ -54,21 +54,21 @@ func (s *Stages) foreseeNext(ctx context.Context, pipelineName, after string) {
 		if build == "" || waits == "" && stage.Trigger != pipeline.TriggerManual { // it moves by itself
 			continue
 		}
-		if _, current, _ := st.PlanOf(stage, build); current || st.PlanBasis(stage, build) == "" {
+		if _, current, _ := pipeline.PlanOf(st, stage, build); current || pipeline.PlanBasis(st, stage, build) == "" {
 			continue
 		}
-		if _, err := s.foresee(ctx, st, stage, build); err != nil {
+		if _, err := s.planStage(ctx, st, stage, build); err != nil {
 			s.logger.Warn("plan the infrastructure of a stage", "stage", stage.Name, "build", build, "error", err)
 		}
 	}
 }
 
-// foresee makes a plan and stores it.
-func (s *Stages) foresee(ctx context.Context, st *pipeline.State, stage pipeline.Stage, build string) (pipeline.StagePlan, error) {
+// planStage makes a plan and stores it.
+func (s *Stages) planStage(ctx context.Context, st *pipeline.State, stage pipeline.Stage, build string) (pipeline.StagePlan, error) {
 	env, exists := st.RunEnvironment(stage.Name, pipeline.ForStage)
 	plan := pipeline.StagePlan{
 		Stage: stage.Name, Build: build, Environment: env.ID, Package: st.Builds[build].Module.Digest, Serving: env.Build,
-		Basis: st.PlanBasis(stage, build), Actor: s.holder.Actor, At: s.now().UTC(),
+		Basis: pipeline.PlanBasis(st, stage, build), Actor: s.holder.Actor, At: s.now().UTC(),
 	}
 	next := env
 	if !exists {
@@ -100,9 +100,13 @@ func (s *Stages) planModule(ctx context.Context, st *pipeline.State, stage pipel
 	if _, err := moduleOf(st, env, lives); err != nil {
 		return pipeline.ModulePlan{}, err
 	}
-	_, from := dataFrom(st, stage)
+	from, _ := pipeline.DataSource(st, stage)
+	data, _ := st.RunEnvironment(from.Name, pipeline.ForStage)
+	if !data.Serves() {
+		data.ID = ""
+	}
 	req, err := s.moduleRequest(ctx, st, env, moduleInputs{
-		image: st.Launch(stage, env.Build).Image, from: from, lasting: stage.Lasting(), log: io.Discard,
+		image: st.Launch(stage, env.Build).Image, from: data.ID, lasting: stage.Lasting(), log: io.Discard,
 	})
 	if err != nil {
 		return pipeline.ModulePlan{}, err

@@ -15,6 +15,10 @@ func tryLock(*os.File) (bool, error) { return false, process.ErrUnsupported }
 
 func lockHolder(string) int { return 0 }
 
+func leadsSession(int) bool { return false }
+
 func interrupt(int) {}
 
 func syncDir(string) error { return nil }
+
+func freeSpace(string) (int64, bool) { return 0, false }

@@ -99,7 +99,7 @@ func ListChanges(changes []ModuleChange) []ModuleChange {
 // PlanBasis returns the Basis of a plan that is made now of a build in a stage's persistent
 // environment. It is empty if there is nothing to plan: for a stage without such an
 // environment, and a build without a module.
-func (s *State) PlanBasis(stage Stage, build string) string {
+func PlanBasis(s *State, stage Stage, build string) string {
 	m, of := s.Pipeline.Module, s.Builds[build].Module
 	if m == nil || of == nil || !stage.Persistent() {
 		return ""
@@ -117,14 +117,14 @@ func (s *State) PlanBasis(stage Stage, build string) string {
 
 // PlanOf returns the stored plan of a build in a stage's environment, and whether it is still
 // what would be planned now. There may be none.
-func (s *State) PlanOf(stage Stage, build string) (p StagePlan, current, stored bool) {
+func PlanOf(s *State, stage Stage, build string) (p StagePlan, current, stored bool) {
 	p, stored = s.Plans[StageBuild(stage.Name, build)]
-	return p, stored && p.Basis == s.PlanBasis(stage, build), stored
+	return p, stored && p.Basis == PlanBasis(s, stage, build), stored
 }
 
 // Releases returns the stages whose persistent environments a build reaches next when it goes
 // through a stage: the stage itself if it has one, else the nearest below it, in order.
-func (s *State) Releases(stage Stage) []Stage {
+func Releases(s *State, stage Stage) []Stage {
 	if stage.Persistent() {
 		return []Stage{stage}
 	}

@@ -36,6 +36,13 @@ func lockHolder(name string) int {
 	return int(asked.Pid)
 }
 
+// leadsSession reports whether a process was started in a session of its own, as Penstock
+// starts Terraform, and no shell does.
+func leadsSession(pid int) bool {
+	session, err := unix.Getsid(pid)
+	return err == nil && session == pid
+}
+
 // interrupt asks a process to end.
 func interrupt(pid int) { _ = unix.Kill(pid, unix.SIGINT) }
 
@@ -50,4 +57,13 @@ func syncDir(dir string) error {
 		err = nil
 	}
 	return errors.Join(err, file.Close())
+}
+
+// freeSpace returns how many bytes a file system has for this process.
+func freeSpace(dir string) (int64, bool) {
+	var fs unix.Statfs_t
+	if unix.Statfs(dir, &fs) != nil {
+		return 0, false
+	}
+	return int64(fs.Bavail) * int64(fs.Bsize), true //nolint:unconvert // their types differ by system
 }

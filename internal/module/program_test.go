@@ -1,0 +1,99 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package module
+
+import (
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// program writes a program that prints something.
+func (w *world) script(name, text string) string {
+	w.Helper()
+	path := filepath.Join(w.TempDir(), name)
+	w.ok(os.WriteFile(path, []byte("#!/bin/sh\n"+text), 0o755))
+	return path
+}
+
+// lockVariable makes the test binary play a stranger that locks a state until its input ends.
+const lockVariable = "MODULE_TEST_LOCK"
+
+func playStranger(state string) {
+	file, err := os.OpenFile(state, os.O_RDWR, 0)
+	if err == nil {
+		err = unix.FcntlFlock(file.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK})
+	}
+	if err != nil {
+		panic(err)
+	}
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	os.Exit(0)
+}
+
+func TestProgram(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for name, c := range map[string]struct {
+		program string
+		code    pipeline.Code
+		texts   []string
+	}{
+		"absent":      {"/nowhere/terraform", pipeline.CodeInvalid, []string{`"/nowhere/terraform"`, "is not there"}},
+		"unknown":     {"terraformm", pipeline.CodeInvalid, []string{`"terraformm"`}},
+		"old":         {w.script("terraform", `echo '{"terraform_version": "1.4.7"}'`), pipeline.CodeInvalid, []string{"is Terraform 1.4.7, and modules need at least 1.5.0"}},
+		"old tofu":    {w.script("tofu", `echo '{"terraform_version": "1.5.9"}'`), pipeline.CodeInvalid, []string{"is OpenTofu 1.5.9, and modules need at least 1.6.0"}},
+		"something":   {w.script("terraform", `echo hello`), pipeline.CodeInvalid, []string{"is neither Terraform nor OpenTofu"}},
+		"broken":      {w.script("terraform", `echo no licence >&2; exit 3`), pipeline.CodeInvalid, []string{"exit status 3", "no licence"}},
+		"development": {w.script("terraform", `echo '{"terraform_version": "1.12.0-dev"}'`), "", nil},
+	} {
+		_, err := w.program(t.Context(), c.program)
+		if pipeline.CodeOf(err) != c.code {
+			t.Errorf("%s: %v", name, err)
+		} else if err != nil {
+			w.fails(err, c.code, c.texts...)
+		}
+	}
+}
+
+func TestNoProgram(t *testing.T) {
+	w := newWorld(t)
+	t.Setenv("PATH", t.TempDir())
+	w.fails(w.Check(pipeline.Module{Directory: "env"}), pipeline.CodeInvalid, "PATH has neither Terraform nor OpenTofu", "Install one of them")
+}
+
+// A state that a stranger has locked is nobody's to take, and the stranger is not touched.
+func TestStranger(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.config.LockWait = 500 * time.Millisecond
+	dir, variables := w.cloud("a")
+	pkg := w.module(databases)
+	r := w.request(pkg)
+	r.Variables = variables
+	_, err := w.Apply(t.Context(), r)
+	w.ok(err)
+	state := filepath.Join(w.dir, "work", "e-1", "state", "terraform.tfstate")
+	stranger := exec.Command(os.Args[0])
+	stranger.Env = append(os.Environ(), lockVariable+"="+state)
+	in, err := stranger.StdinPipe()
+	w.ok(err)
+	w.ok(stranger.Start())
+	w.shortly("lock of the stranger", func() bool { return lockHolder(state) == stranger.Process.Pid })
+	_, err = w.Apply(t.Context(), r)
+	w.fails(err, pipeline.CodeLocked, "has locked "+state)
+	w.ok(in.Close())
+	w.ok(stranger.Wait()) // it was not interrupted
+	_, err = w.Apply(t.Context(), r)
+	w.ok(err)
+	w.ok(w.Destroy(t.Context(), "e-1", nil))
+	w.has(dir)
+}
