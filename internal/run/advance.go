@@ -56,7 +56,7 @@ func (s StageSecrets) all() []pipeline.Secret {
 func (s *Stages) Advance(ctx context.Context, r AdvanceRequest) (report.StageView, error) {
 	view, err := s.advance(ctx, r)
 	if err == nil {
-		s.foreseeNext(ctx, r.Stage.Pipeline, r.Stage.Name)
+		s.planNext(ctx, r.Stage.Pipeline, r.Stage.Name)
 	}
 	return view, err
 }

@@ -17,8 +17,10 @@ const cleanUpTimeout = 5 * time.Minute
 
 // Check implements pipeline.Fleets.
 func (p *Platform) Check(e pipeline.EnvironmentSpec) error {
-	if err := fleet.CheckRule(e.Rule, p.stack.Config.Region); err != nil {
-		return err
+	if e.Rule != nil {
+		if err := fleet.CheckRule(e.Rule, p.stack.Config.Region); err != nil {
+			return err
+		}
 	}
 	return fleet.Check(e)
 }

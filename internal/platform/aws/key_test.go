@@ -168,11 +168,11 @@ func TestSpotWithKeys(t *testing.T) {
 	b.must(b.Destroy(t.Context(), "e-1"))
 	// A launcher may make the grant as well.
 	launcher := New(Options{Config: b.cloud.As(cloudtest.Launcher), Settings: b.stack.Settings, Pause: b.stack.Pause, Current: b.leases.current})
-	own := b.request("e-2", "f-4", app.ID)
+	own := b.request("s-2", "s-4", app.ID)
 	own.Labels, own.Machine.Spot, own.ExpiresAt = pipeline.Labels{Pipeline: "shop"}, true, time.Now().Add(time.Hour)
 	_, err = launcher.Prepare(t.Context(), own)
 	b.must(err)
-	b.must(b.Destroy(t.Context(), "e-2"))
+	b.must(b.Destroy(t.Context(), "s-2"))
 	group := b.persistent("f-3", app.ID)
 	group.Machine.Spot = true
 	b.must(b.deploy(group))

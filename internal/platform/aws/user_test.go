@@ -204,7 +204,7 @@ func TestServiceUserOfGroup(t *testing.T) {
 // Variables that a service would not get are refused before anything is launched.
 func TestCheckVariables(t *testing.T) {
 	t.Parallel()
-	p := newBed(t).Platform
+	p := &Platform{}
 	for text, env := range map[string]map[string]string{
 		`the name "my-name"`:       {"my-name": "x"},
 		`environment.env.PEM`:      {"PEM": "a\r\nb"},

@@ -35,13 +35,13 @@ func (s *Stages) PlanInfrastructure(ctx context.Context, pipelineName, stageName
 	case current && plan.Unknown == "":
 		return plan, nil
 	}
-	return s.foresee(ctx, st, stage, build)
+	return s.planStage(ctx, st, stage, build)
 }
 
-// foreseeNext plans what the next release would do to the infrastructure of a stage and of
+// planNext plans what the next release would do to the infrastructure of a stage and of
 // those below it, wherever people decide about it: they see that before. Nothing that goes
 // wrong here is a failure of what was done.
-func (s *Stages) foreseeNext(ctx context.Context, pipelineName, after string) {
+func (s *Stages) planNext(ctx context.Context, pipelineName, after string) {
 	st, err := s.states.State(ctx, pipelineName)
 	if err != nil || st.Pipeline.Module == nil {
 		return
@@ -57,14 +57,14 @@ func (s *Stages) foreseeNext(ctx context.Context, pipelineName, after string) {
 		if _, current, _ := pipeline.PlanOf(st, stage, build); current || pipeline.PlanBasis(st, stage, build) == "" {
 			continue
 		}
-		if _, err := s.foresee(ctx, st, stage, build); err != nil {
+		if _, err := s.planStage(ctx, st, stage, build); err != nil {
 			s.logger.Warn("plan the infrastructure of a stage", "stage", stage.Name, "build", build, "error", err)
 		}
 	}
 }
 
-// foresee makes a plan and stores it.
-func (s *Stages) foresee(ctx context.Context, st *pipeline.State, stage pipeline.Stage, build string) (pipeline.StagePlan, error) {
+// planStage makes a plan and stores it.
+func (s *Stages) planStage(ctx context.Context, st *pipeline.State, stage pipeline.Stage, build string) (pipeline.StagePlan, error) {
 	env, exists := st.RunEnvironment(stage.Name, pipeline.ForStage)
 	plan := pipeline.StagePlan{
 		Stage: stage.Name, Build: build, Environment: env.ID, Package: st.Builds[build].Module.Digest, Serving: env.Build,
