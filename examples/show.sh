@@ -96,6 +96,7 @@ promote() {
 }
 
 # kept ends a show that leaves everything running.
+# Other directories of the show may be given.
 kept() {
   say "Still running"
   note "production answers at $(terraform output -raw production)"
@@ -107,7 +108,7 @@ cd $show/deploy
 ENV
   note "To look around: source $show/env"
   note "                then $(basename "$terraform_bin") plan, penstock status, penstock serve, and commits in $show/shop"
-  note "To end it:      source $show/env && $(basename "$terraform_bin") destroy && cd / && rm -rf $show && unset TF_CLI_CONFIG_FILE"
+  note "To end it:      source $show/env && $(basename "$terraform_bin") destroy && cd / && rm -rf $show${*:+ $*} && unset TF_CLI_CONFIG_FILE"
   exit 0
 }
 
