@@ -144,7 +144,7 @@ func openLocal(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.
 	return record, engine.Config{
 		Archives:  artifact.NewArchives(filepath.Join(a.Dir, archiveDir)),
 		Platform:  local.New(local.Options{Dir: a.Dir, Work: a.place.Dir, Logger: o.Logger.Named("local")}),
-		Modules:   a.modules(module.NewDirStore(filepath.Join(a.Dir, "modules")), o),
+		Modules:   a.modules(module.NewDirStore(filepath.Join(a.Dir, modulesDir)), o),
 		Artifacts: artifact.NewStore(filepath.Join(a.Dir, "artifacts")),
 		Logs:      artifact.NewLogs(filepath.Join(a.Dir, "logs")),
 	}, nil

@@ -34,6 +34,9 @@ var contents = []string{keeperLock, keeperWake, keeperLog, ledgerFile, ledgerFil
 // BoardDir has the sessions of people who have signed in to boards.
 const BoardDir = "board"
 
+// modulesDir has the states of modules, which are secret.
+const modulesDir = "modules"
+
 // archiveDir has the histories of pipelines that were removed. It stays, and the data
 // directory with it, until the last of them is garbage.
 const archiveDir = "archive"
@@ -130,6 +133,14 @@ func removeDataDir(dir string, place *workplace.Place) error {
 	}
 	if entries, err := os.ReadDir(filepath.Join(dir, "environments")); err == nil && len(entries) > 0 {
 		return nil
+	}
+	for _, kind := range []string{"stages", "environments"} { // whose states of modules say what else exists
+		if left, err := os.ReadDir(filepath.Join(dir, modulesDir, kind)); err == nil && len(left) > 0 {
+			return nil
+		}
+	}
+	if err := os.RemoveAll(filepath.Join(dir, modulesDir)); err != nil {
+		return fmt.Errorf("remove data directory: %w", err)
 	}
 	if err := place.Remove(); err != nil {
 		return fmt.Errorf("remove work directory: %w", err)
