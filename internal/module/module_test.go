@@ -266,3 +266,14 @@ func TestLife(t *testing.T) {
 	w.exist(filepath.Join(w.dir, "store"), ".lock")
 	w.ok(w.Destroy(t.Context(), "e-1", &w.log))
 }
+
+// script writes a program that prints something.
+func (w *world) script(name, text string) string {
+	w.Helper()
+	path := filepath.Join(w.TempDir(), name)
+	w.ok(os.WriteFile(path, []byte("#!/bin/sh\n"+text), 0o755))
+	return path
+}
+
+// lockVariable makes the test binary play a stranger that locks a state until its input ends.
+const lockVariable = "MODULE_TEST_LOCK"

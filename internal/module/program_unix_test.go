@@ -1,6 +1,8 @@
 // Copyright (c) Penstock contributors
 // SPDX-License-Identifier: MPL-2.0
 
+//go:build unix
+
 package module
 
 import (
@@ -16,17 +18,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// program writes a program that prints something.
-func (w *world) script(name, text string) string {
-	w.Helper()
-	path := filepath.Join(w.TempDir(), name)
-	w.ok(os.WriteFile(path, []byte("#!/bin/sh\n"+text), 0o755))
-	return path
-}
-
-// lockVariable makes the test binary play a stranger that locks a state until its input ends.
-const lockVariable = "MODULE_TEST_LOCK"
-
+// playStranger locks a state until its input ends.
 func playStranger(state string) {
 	file, err := os.OpenFile(state, os.O_RDWR, 0)
 	if err == nil {
