@@ -73,10 +73,10 @@ type Service struct {
 }
 
 // OnInstances returns the first argument of the service that runs on instances; empty for none.
-func (s Service) OnInstances() string {
+func (v Service) OnInstances() string {
 	for _, of := range []struct{ argument, command string }{
-		{"install", s.Install}, {"start", s.Start}, {"migrate", s.Migrate}, {"seed", s.Seed}, {"backup", s.Backup},
-		{"restore", s.Restore}, {"copy", s.Copy}, {"mask", s.Mask}, {"finish", s.Finish},
+		{"install", v.Install}, {"start", v.Start}, {"migrate", v.Migrate}, {"seed", v.Seed}, {"backup", v.Backup},
+		{"restore", v.Restore}, {"copy", v.Copy}, {"mask", v.Mask}, {"finish", v.Finish},
 	} {
 		if of.command != "" {
 			return of.argument

@@ -109,8 +109,5 @@ func (c Components) Changed(was Components) []string {
 		}
 		delete(before, part.Name)
 	}
-	for _, gone := range slices.Sorted(maps.Keys(before)) {
-		names = append(names, gone)
-	}
-	return names
+	return append(names, slices.Sorted(maps.Keys(before))...)
 }

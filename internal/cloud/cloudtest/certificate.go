@@ -109,7 +109,7 @@ func (a *account) secured(form url.Values) (*tls.Config, error) {
 	own, ok := a.certificates[arn]
 	a.mu.Unlock()
 	if !ok {
-		return nil, fmt.Errorf("Certificate ARN '%s' is not valid", arn) //nolint:staticcheck // as AWS says it
+		return nil, fmt.Errorf("Certificate ARN '%s' is not valid", arn)
 	}
 	oldest := uint16(tls.VersionTLS10) // what AWS takes where no policy is named
 	switch policy := form.Get("SslPolicy"); {

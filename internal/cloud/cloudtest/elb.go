@@ -490,10 +490,10 @@ func (l *listener) choose(w http.ResponseWriter, r *http.Request) (group string)
 	return ""
 }
 
-func (l *route) choose(w http.ResponseWriter, r *http.Request) (group string) {
-	if l.sticky {
-		if c, err := r.Cookie(stuck); err == nil {
-			for group, weight := range l.weights {
+func (r *route) choose(w http.ResponseWriter, asked *http.Request) (group string) {
+	if r.sticky {
+		if c, err := asked.Cookie(stuck); err == nil {
+			for group, weight := range r.weights {
 				if weight > 0 && c.Value == url.QueryEscape(group) {
 					return group
 				}
@@ -502,14 +502,14 @@ func (l *route) choose(w http.ResponseWriter, r *http.Request) (group string) {
 		defer func() { http.SetCookie(w, &http.Cookie{Name: stuck, Value: url.QueryEscape(group), Path: "/"}) }()
 	}
 	total := 0
-	for _, n := range l.weights {
+	for _, n := range r.weights {
 		total += n
 	}
 	if total == 0 {
 		return ""
 	}
 	at := rand.IntN(total)
-	for group, n := range l.weights {
+	for group, n := range r.weights {
 		if at < n {
 			return group
 		}

@@ -23,9 +23,9 @@ const lookTimeout = 10 * time.Second
 
 // tested returns how the test listener is to be reached, by where the live one is: as that
 // will be, on its own port.
-func (at front) tested(live int) front {
-	at.port = testPort(live)
-	return at
+func (f front) tested(live int) front {
+	f.port = testPort(live)
+	return f
 }
 
 // candidate returns where a fleet without traffic is reached, and the name that its certificate

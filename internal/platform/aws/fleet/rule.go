@@ -349,7 +349,7 @@ func (b *balancers) putRule(ctx context.Context, lb *balancer, arn, kind string,
 		Tags: append(slices.Clone(tags), types.Tag{Key: aws.String(tagRule), Value: aws.String(kind)}),
 	})
 	if cloud.Is(err, "PriorityInUse") { // by another one, or by the request before, whose answer was lost
-		return b.taken(ctx, lb, kind, priority, tags, err)
+		return b.taken(ctx, lb, priority, tags, err)
 	}
 	if err != nil {
 		return types.Rule{}, ruleFault(ctx, listener, err)
@@ -359,7 +359,7 @@ func (b *balancers) putRule(ctx context.Context, lb *balancer, arn, kind string,
 }
 
 // taken returns the rule that has a priority, where it is the environment's.
-func (b *balancers) taken(ctx context.Context, lb *balancer, kind string, priority int, tags []types.Tag, cause error) (types.Rule, error) {
+func (b *balancers) taken(ctx context.Context, lb *balancer, priority int, tags []types.Tag, cause error) (types.Rule, error) {
 	environment := ""
 	for _, t := range tags {
 		if aws.ToString(t.Key) == TagEnvironment {
