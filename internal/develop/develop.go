@@ -177,7 +177,7 @@ func (o *Options) cycle(ctx context.Context, t *tree) (endpoint string, err erro
 		}
 	}
 	env, err := o.Environments.Launch(ctx, run.LaunchRequest{
-		Pipeline: o.Pipeline, Name: o.Name, Tree: &run.Tree{Artifact: artifact, Image: o.Image}, TTL: o.TTL, Renew: true,
+		Pipeline: o.Pipeline, Name: o.Name, Tree: &run.Tree{Artifact: artifact, Image: o.Image, Dir: t.copy}, TTL: o.TTL, Renew: true,
 		Spec: pipeline.EnvironmentSpec{Instances: 1}, Configured: Configured, Log: o.Log,
 	})
 	return env.Endpoint, err

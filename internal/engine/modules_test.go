@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/report"
@@ -458,5 +459,34 @@ func TestNoInstances(t *testing.T) {
 		if pipeline.CodeOf(err) != pipeline.CodeRefused || !strings.Contains(err.Error(), "it has no instances: the module is the environment") {
 			t.Errorf("%s: %v", what, err)
 		}
+	}
+}
+
+// A working tree runs with the module that is in it, and with another one if that changes.
+func TestModuleOfATree(t *testing.T) {
+	for _, f := range []form{beside, instead} {
+		t.Run(string(f), func(t *testing.T) {
+			d := withModule(t, f)
+			d.mustApply(route("1")[:1])
+			launch := func(dir string) (pipeline.Environment, error) {
+				return d.Environments.Launch(t.Context(), run.LaunchRequest{Pipeline: "shop", Name: "local", Tree: &run.Tree{Dir: dir}, TTL: time.Hour, Renew: true, Configured: "here"})
+			}
+			if _, err := launch(""); err == nil || !strings.Contains(err.Error(), "the working tree is not known") {
+				t.Errorf("without a tree: %v", err)
+			}
+			for range 2 {
+				env, err := launch(t.TempDir())
+				if err != nil {
+					t.Fatal(err)
+				}
+				site := d.sites[env.ID]
+				if site == nil || site.serving.Fleet != env.Fleet || env.IsModule() != (f == instead) || env.Module.Package == "" || env.Build != "" {
+					t.Errorf("the environment is %+v, its module %+v", env, site)
+				}
+			}
+			if err := d.Environments.End(t.Context(), "shop", "local", ""); err != nil || len(d.sites) != 0 {
+				t.Errorf("%d modules are left: %v", len(d.sites), err)
+			}
+		})
 	}
 }

@@ -57,7 +57,7 @@ func (a *attempt) prepare(ctx context.Context) error {
 	next := env // what serves stays recorded until the traffic has gone over
 	next.Build, next.Run, next.Spec = a.run.Build, a.run.ID, a.stage.EnvironmentFor(a.state.Pipeline)
 	next.Instances = a.stage.Instances(a.state.Pipeline)
-	module, err := moduleOf(a.state, next, exists && env.Status != pipeline.EnvLaunching)
+	module, err := checkModule(a.state, next, a.state.Builds[next.Build].Module, exists && env.Status != pipeline.EnvLaunching)
 	if err != nil {
 		return err
 	}
@@ -238,7 +238,7 @@ func (a *attempt) shift(ctx context.Context) error {
 	env.Image, env.Spec = a.run.Inputs.Image, a.stage.EnvironmentFor(a.state.Pipeline)
 	env.Instances, env.Status = a.stage.Instances(a.state.Pipeline), pipeline.EnvRunning
 	env.Endpoint, env.Reason = report.Endpoint, ""
-	if err := a.served(ctx, a.state, &env); err != nil {
+	if err := a.served(ctx, a.state.Builds[env.Build].Module, &env); err != nil {
 		return err
 	}
 	a.env = &env

@@ -53,14 +53,39 @@ func (a *attempt) pack(ctx context.Context) error {
 	return nil
 }
 
-// moduleOf returns the module of a build for an environment; nil for a pipeline without one.
-// It refuses a build that was made without it, and an environment that can't become one of
-// that module.
-func moduleOf(st *pipeline.State, env pipeline.Environment, lives bool) (*pipeline.ModulePackage, error) {
+// packTree stores the module of a working tree, as pack does that of a build. What was stored
+// before is garbage then: an environment keeps its own.
+func (e *core) packTree(ctx context.Context, m pipeline.Module, tree Tree, log io.Writer) (*pipeline.ModulePackage, error) {
+	if m.Directory != "" && tree.Dir == "" {
+		return nil, pipeline.Errorf(pipeline.CodeInvalid, "pack module", "the working tree is not known, of which the module is directory %q", m.Directory)
+	}
+	if err := os.MkdirAll(e.workDirs, 0o700); err != nil {
+		return nil, fmt.Errorf("pack module: %w", err)
+	}
+	dir, err := os.MkdirTemp(e.workDirs, "module-")
+	if err != nil {
+		return nil, fmt.Errorf("pack module: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	file := filepath.Join(dir, "module.tar.gz")
+	instead, err := e.modules.Pack(ctx, pipeline.PackRequest{Module: m, Checkout: tree.Dir, Out: file, Log: log})
+	if err != nil {
+		return nil, fmt.Errorf("pack module: %w", err)
+	}
+	stored, err := e.artifacts.Put(ctx, file)
+	return &pipeline.ModulePackage{Artifact: stored, Instead: instead}, err
+}
+
+// checkModule refuses to run, in an environment, what was made without the pipeline's module,
+// and an environment that can't become one of that module. want is the module of what it is to
+// run. It returns want, or nil for a pipeline without a module.
+func checkModule(st *pipeline.State, env pipeline.Environment, want *pipeline.ModulePackage, lives bool) (*pipeline.ModulePackage, error) {
 	op := "apply module to " + env.Describe()
-	var want *pipeline.ModulePackage
+	if st.Pipeline.Module == nil {
+		want = nil
+	}
 	if st.Pipeline.Module != nil {
-		if want = st.Builds[env.Build].Module; want == nil {
+		if want == nil {
 			return nil, pipeline.Errorf(pipeline.CodeRefused, op, "build %s was made before the pipeline had a module", env.Build).
 				WithHint("Let the commit stage run again, and deploy the build that it makes.")
 		}
@@ -78,13 +103,13 @@ func moduleOf(st *pipeline.State, env pipeline.Environment, lives bool) (*pipeli
 // moduleRequest asks for the infrastructure of an environment, as it is for its build.
 func (e *core) moduleRequest(ctx context.Context, st *pipeline.State, env pipeline.Environment, r moduleInputs) (pipeline.ModuleRequest, error) {
 	build, m := st.Builds[env.Build], st.Pipeline.Module
-	if hook := st.Pipeline.Service.OnInstances(); build.Module.Instead && hook != "" {
+	if hook := st.Pipeline.Service.OnInstances(); r.module.Instead && hook != "" {
 		return pipeline.ModuleRequest{}, pipeline.Errorf(pipeline.CodeInvalid, "apply module to "+env.Describe(), "the module has the output \"endpoint\", so that it is the environment, and there is no instance that could run service.%s", hook).
 			WithHint("Let the module do that, and remove the argument; or remove the output, so that Penstock launches instances.")
 	}
-	file, err := e.artifacts.Get(ctx, build.Module.Artifact)
+	file, err := e.artifacts.Get(ctx, r.module.Artifact)
 	if err != nil {
-		return pipeline.ModuleRequest{}, fmt.Errorf("fetch module of build %s: %w", env.Build, err)
+		return pipeline.ModuleRequest{}, fmt.Errorf("fetch module of %s: %w", orElse(env.Build, "the working tree", "build "), err)
 	}
 	req := pipeline.ModuleRequest{
 		Environment: env.ID, Fleet: r.fleet, Package: file, Program: m.Program, Variables: m.VariablesOf(env.Spec), Secrets: r.secrets,
@@ -118,7 +143,7 @@ func (e *core) applyModule(ctx context.Context, st *pipeline.State, lease pipeli
 	if err != nil {
 		return none, err
 	}
-	module := st.Builds[env.Build].Module
+	module := r.module
 	outputs, err := e.modules.Under(lease.Fence()).Apply(ctx, req)
 	switch {
 	case err != nil:
@@ -135,6 +160,7 @@ func (e *core) applyModule(ctx context.Context, st *pipeline.State, lease pipeli
 
 // moduleInputs are what a launch knows of an environment, beside its record.
 type moduleInputs struct {
+	module  *pipeline.ModulePackage
 	fleet   string
 	image   string
 	from    string // environment whose data this one gets; empty for none
@@ -169,7 +195,7 @@ func furnish(req *pipeline.FleetRequest, out pipeline.ModuleOutputs) {
 }
 
 // served records in an environment which module serves in it.
-func (e *core) served(ctx context.Context, st *pipeline.State, env *pipeline.Environment) error {
+func (e *core) served(ctx context.Context, module *pipeline.ModulePackage, env *pipeline.Environment) error {
 	if env.Module == nil {
 		return nil
 	}
@@ -178,8 +204,8 @@ func (e *core) served(ctx context.Context, st *pipeline.State, env *pipeline.Env
 		return fmt.Errorf("read the outputs of the module of %s: %w", env.Describe(), err)
 	}
 	env.Module = &pipeline.EnvironmentModule{Instead: env.Module.Instead, Package: env.Module.Package, Outputs: site.Outputs.Others}
-	if m := st.Builds[env.Build].Module; m != nil {
-		env.Module.Package = m.Digest
+	if module != nil {
+		env.Module.Package = module.Digest
 	}
 	return nil
 }
@@ -215,7 +241,7 @@ func (a *attempt) enterModule(ctx context.Context, env pipeline.Environment, ima
 	a.run.Changed = &done
 	var err error
 	a.outputs, err = a.applyModule(ctx, a.state, a.lease, env, moduleInputs{
-		fleet: a.run.Fleet, image: image, from: from, lasting: a.stage.Lasting(), secrets: a.secrets.Module, log: a.log,
+		module: a.build.Module, fleet: a.run.Fleet, image: image, from: from, lasting: a.stage.Lasting(), secrets: a.secrets.Module, log: a.log,
 	})
 	done.Duration, done.Log.To = a.now().UTC().Sub(done.StartedAt), a.log.size()
 	if err != nil {

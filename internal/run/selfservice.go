@@ -47,13 +47,15 @@ type LaunchRequest struct {
 type Tree struct {
 	Artifact string // a file of this machine to install; empty for none
 	Image    string // that instances start from; empty for an empty root
+	Dir      string // the tree, in which the module of the pipeline is; empty: it is not known
 }
 
 // content is what an environment is to run.
 type content struct {
 	build    string // empty for that of a working tree
 	launch   pipeline.Launch
-	artifact string // a file of this machine; empty for that of launch
+	artifact string                  // a file of this machine; empty for that of launch
+	module   *pipeline.ModulePackage // nil for none
 }
 
 // content chooses what the environment is to run.
@@ -62,7 +64,7 @@ func (r LaunchRequest) content(st *pipeline.State) (content, error) {
 		return content{launch: pipeline.Launch{Image: r.Tree.Image}, artifact: r.Tree.Artifact}, nil
 	}
 	build, err := ChooseBuild(st, r)
-	return content{build: build, launch: st.Launch(pipeline.Stage{}, build)}, err
+	return content{build: build, launch: st.Launch(pipeline.Stage{}, build), module: st.Builds[build].Module}, err
 }
 
 // asStage returns the gate that the request's build has to pass.
@@ -333,6 +335,15 @@ func (e *Environments) relaunch(ctx context.Context, h *lock.Lock, st *pipeline.
 		return env, pipeline.Errorf(pipeline.CodeRefused, "launch "+env.Describe(), "it is %s, and the secrets that its configuration sets are not stored", env.Status).
 			WithHint("Apply the configuration in %s with a longer ttl.", env.Configured)
 	}
+	if m := st.Pipeline.Module; r.Tree != nil && m != nil {
+		log := r.Log
+		if log == nil {
+			log = io.Discard
+		}
+		if runs.module, err = e.packTree(ctx, *m, *r.Tree, log); err != nil {
+			return env, err
+		}
+	}
 	fresh := !env.Serves()
 	if fresh {
 		env.CreatedAt = e.now().UTC()
@@ -340,7 +351,7 @@ func (e *Environments) relaunch(ctx context.Context, h *lock.Lock, st *pipeline.
 	was := env
 	env.Build, env.Image, env.Spec, env.TTL, env.Instances = runs.build, runs.launch.Image, r.Spec, r.TTL, max(r.Spec.Instances, 1)
 	env.ExpiresAt = e.expiry(env, r)
-	module, err := moduleOf(st, env, !fresh)
+	module, err := checkModule(st, env, runs.module, !fresh)
 	if err != nil {
 		return was, err
 	}
@@ -378,7 +389,7 @@ func (e *Environments) relaunch(ctx context.Context, h *lock.Lock, st *pipeline.
 	}
 	env.Status, env.Endpoint, env.Fleet = pipeline.EnvRunning, endpoint, fleet
 	env.Digest = specDigest(st, r.Spec)
-	if err := e.served(ctx, st, &env); err != nil {
+	if err := e.served(ctx, runs.module, &env); err != nil {
 		return env, err
 	}
 	return env, e.recordLaunch(ctx, h, env, r)
@@ -399,8 +410,8 @@ func (e *Environments) bringUp(ctx context.Context, h *lock.Lock, st *pipeline.S
 	}
 	req.Artifact, req.Fleet, req.Hooks = cmp.Or(runs.artifact, req.Artifact), e.states.NewID(pipeline.OwnPrefix), launchHooks(req.Service, seed)
 	if env.Module != nil {
-		log.Note("module of build %s: apply", env.Build)
-		out, err := e.applyModule(ctx, st, h.Lease, env, moduleInputs{fleet: req.Fleet, image: runs.launch.Image, secrets: r.ModuleSecrets, log: log})
+		log.Note("module of %s: apply", orElse(env.Build, "the working tree", "build "))
+		out, err := e.applyModule(ctx, st, h.Lease, env, moduleInputs{module: runs.module, fleet: req.Fleet, image: runs.launch.Image, secrets: r.ModuleSecrets, log: log})
 		if err != nil {
 			return req.Fleet, "", err
 		}

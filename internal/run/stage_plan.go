@@ -97,7 +97,8 @@ func (s *Stages) planStage(ctx context.Context, st *pipeline.State, stage pipeli
 
 // planModule plans the module of an environment's build.
 func (s *Stages) planModule(ctx context.Context, st *pipeline.State, stage pipeline.Stage, env pipeline.Environment, lives bool) (pipeline.ModulePlan, error) {
-	if _, err := moduleOf(st, env, lives); err != nil {
+	module, err := checkModule(st, env, st.Builds[env.Build].Module, lives)
+	if err != nil {
 		return pipeline.ModulePlan{}, err
 	}
 	var from string
@@ -107,7 +108,7 @@ func (s *Stages) planModule(ctx context.Context, st *pipeline.State, stage pipel
 		}
 	}
 	req, err := s.moduleRequest(ctx, st, env, moduleInputs{
-		image: st.Launch(stage, env.Build).Image, from: from, lasting: stage.Lasting(), log: io.Discard,
+		module: module, image: st.Launch(stage, env.Build).Image, from: from, lasting: stage.Lasting(), log: io.Discard,
 	})
 	if err != nil {
 		return pipeline.ModulePlan{}, err
