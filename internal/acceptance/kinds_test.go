@@ -52,13 +52,14 @@ func (a *account) ending() []kind {
 					return nil, err
 				}
 				if role.MatchString(aws.ToString(s.Target.RoleArn)) {
-					ids = append(ids, aws.ToString(found.Name))
+					ids = append(ids, aws.ToString(found.GroupName)+"/"+aws.ToString(found.Name))
 				}
 			}
 			return ids, nil
 		})
 	}, func(ctx context.Context, id string) error {
-		_, err := client.DeleteSchedule(ctx, &scheduler.DeleteScheduleInput{Name: aws.String(id)})
+		group, name, _ := strings.Cut(id, "/")
+		_, err := client.DeleteSchedule(ctx, &scheduler.DeleteScheduleInput{Name: aws.String(name), GroupName: aws.String(group)})
 		return gone(err, "ResourceNotFoundException")
 	}}}
 }
