@@ -55,7 +55,7 @@ func TestInfrastructureBeforeApproval(t *testing.T) {
 	b.press(b.client, "promote", stageBuild("production", one), nil, http.StatusOK)
 	b.apply()
 	run := b.state().Latest["production"]
-	b.contains(words(b.get("/p/shop/runs/"+run.ID)), "Infrastructure 2 to add, 0 to change, 0 to destroy in", "terraform_data.database is added")
+	b.contains(words(b.get("/p/shop/runs/"+run.ID)), "Infrastructure 2 added, 0 changed, 0 destroyed in", "terraform_data.database is added")
 
 	b.infrastructure("2")
 	b.commit("2", "Another engine")

@@ -139,7 +139,7 @@ func (p *pages) functions() template.FuncMap {
 		"change":    ask.Change,
 		"tests":     ask.Tests,
 		"load":      ask.Load,
-		"counts":    ask.Counts,
+		"changed":   ask.Changed,
 		"act":       ask.Act,
 		"unlisted":  ask.Unlisted,
 		"refusal":   ask.Refusal,

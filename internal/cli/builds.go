@@ -290,7 +290,7 @@ func noteOfRun(r report.RunView) string {
 		return "backup " + r.Backup
 	}
 	if n := r.Changes; n != nil && !n.None() && r.Error == "" {
-		return fmt.Sprintf("infrastructure: %d added, %d changed, %d destroyed", n.Added, n.Changed, n.Destroyed)
+		return "infrastructure: " + ask.Changed(*n)
 	}
 	return pipeline.FirstLine(r.Error)
 }

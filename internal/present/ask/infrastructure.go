@@ -21,6 +21,14 @@ func Counts(n pipeline.ModuleCounts) string {
 	return fmt.Sprintf("%d to add, %d to change, %d to destroy", n.Added, n.Changed, n.Destroyed)
 }
 
+// Changed says what a run has done to the infrastructure of an environment.
+func Changed(n pipeline.ModuleCounts) string {
+	if n.None() {
+		return "no changes"
+	}
+	return fmt.Sprintf("%d added, %d changed, %d destroyed", n.Added, n.Changed, n.Destroyed)
+}
+
 // Infrastructure says in a line what a build would do to the infrastructure of a stage's
 // environment, and how old the knowledge is.
 func Infrastructure(i report.Infrastructure, now time.Time) string {
