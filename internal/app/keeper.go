@@ -20,6 +20,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/protocol"
+	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 )
 
@@ -86,6 +87,29 @@ func (a *App) keepTimes(e pipeline.Event) {
 		a.logger.Warn("start the keeper of the environments", "error", err)
 	}
 }
+
+// Settle waits for the end of the keeper, if it has nothing left to wait for: so that a destroy
+// leaves no process. It gives up after a while, as the keeper ends by itself.
+func (a *App) Settle(ctx context.Context) {
+	states, err := a.Engine.States(ctx)
+	if err != nil || a.stack != nil {
+		return
+	}
+	for _, st := range states {
+		for _, env := range st.Environments {
+			if env.Module != nil && !env.ExpiresAt.IsZero() {
+				return
+			}
+		}
+	}
+	_ = poll.Until(ctx, poll.Schedule{First: 20 * time.Millisecond, Max: 200 * time.Millisecond, Factor: 2, Limit: settleLimit, What: "the end of the keeper"},
+		func(context.Context) (poll.Probe, error) {
+			return poll.Probe{Done: !protocol.Locked(filepath.Join(a.Dir, keeperLock))}, nil
+		})
+}
+
+// settleLimit bounds a wait for a keeper, which looks for news each second.
+const settleLimit = 10 * time.Second
 
 // keeperEnviron are the settings of Terraform that modules are applied with.
 func keeperEnviron() map[string]string {

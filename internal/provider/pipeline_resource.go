@@ -431,6 +431,7 @@ func (r *pipelineResource) Delete(ctx context.Context, req resource.DeleteReques
 	if err := r.session.Engine.Pipelines.Remove(ctx, name, m.ID.ValueString(), m.ForceDestroy.ValueBool()); err != nil {
 		addError(&resp.Diagnostics, "remove pipeline", name, err)
 	}
+	r.session.Settle(ctx)
 }
 
 // ImportState implements resource.ResourceWithImportState: the ID is the name.

@@ -225,7 +225,7 @@ func (w *writer) stages(p Project, on Platform) {
 	w.stage(p, "capacity", "capacity", "Expected and peak load, in parallel with exploratory.", "acceptance")
 	w.line("  steps = [\n    { name = \"expected\", load = { rate = 20, duration = \"10s\", path = %s, p99 = \"500ms\", error_rate = 0.001 } },\n    { name = \"peak\", load = { rate = 60, duration = \"10s\", path = %s, p99 = \"1s\", error_rate = 0.01 } },\n  ]\n}\n", quote(p.Health), quote(p.Health))
 	w.stage(p, "pre_production", "pre-production", "The size of production, when both have passed the same build.", "exploratory", "capacity")
-	w.line("  environment = { unmasked = true } # once there is data of people, mask the copy: service.mask\n}\n")
+	w.line("}\n")
 	w.stage(p, "production", "production", "A person deploys: `penstock promote "+p.Name+" production`, or build = \"b-…\" here.", "pre_production")
 	w.line("}\n\noutput \"production\" {\n  value = penstock_stage.production.endpoint\n}")
 	if p.Start != "" {
@@ -247,5 +247,9 @@ func (w *writer) stage(p Project, name, kind, why string, after ...string) {
 		passed[i] = fmt.Sprintf("penstock_stage.%s.passed", up)
 	}
 	w.line("# %s\nresource \"penstock_stage\" %s {", why, quote(name))
-	w.rows("  ", [][2]string{{"pipeline", fmt.Sprintf("penstock_pipeline.%s.name", p.Name)}, {"type", quote(kind)}, {"after", "[" + strings.Join(passed, ", ") + "]"}})
+	rows := [][2]string{{"pipeline", fmt.Sprintf("penstock_pipeline.%s.name", p.Name)}, {"type", quote(kind)}, {"after", "[" + strings.Join(passed, ", ") + "]"}}
+	if kind == "pre-production" {
+		rows = append(rows, [2]string{"environment", "{ unmasked = true } # once there is data of people, mask the copy: service.mask"})
+	}
+	w.rows("  ", rows)
 }

@@ -18,6 +18,8 @@ import (
 
 // account is what the proxy knows of an account beside what moto does.
 type account struct {
+	removal sync.RWMutex // of images: what asks for one in two requests holds it
+
 	cloud  *Cloud
 	server *server
 	dir    string

@@ -261,12 +261,16 @@ func (a imageAPI) deregisterImage(r *request) answer {
 	if protected {
 		return r.fail(http.StatusBadRequest, "OperationNotPermitted", "The image is protected against deregistration.")
 	}
+	a.removal.Lock()
+	defer a.removal.Unlock()
 	return a.server.forward(r)
 }
 
 // describeImageAttribute knows images that are gone, at which moto stumbles.
 func (a imageAPI) describeImageAttribute(r *request) answer {
 	id := r.form.Get("ImageId")
+	a.removal.RLock() // none goes between the two requests
+	defer a.removal.RUnlock()
 	if found := a.query(r, "ec2", "DescribeImages", url.Values{"ImageId.1": {id}}); found.status != http.StatusOK || !strings.Contains(string(found.body), id) {
 		return r.fail(http.StatusBadRequest, "InvalidAMIID.NotFound", "The image id '["+id+"]' does not exist")
 	}
