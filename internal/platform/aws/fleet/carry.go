@@ -320,6 +320,21 @@ func without(list, other []string) (left []string) {
 	return left
 }
 
+// cool removes the warm pool that was declared and is not any more, while the group's tag says
+// that it was: afterwards it would be somebody's.
+func (a *scaling) cool(ctx context.Context, g *scalingGroup, to pipeline.Size) error {
+	pool := g.group.WarmPoolConfiguration
+	declared := to.Scaling != nil && to.Scaling.WarmPool != nil
+	if !g.warm || declared || pool == nil || pool.Status == types.WarmPoolStatusPendingDelete {
+		return nil
+	}
+	if err := a.removeWarmPool(ctx, g.name); err != nil {
+		return err
+	}
+	g.group.WarmPoolConfiguration = nil
+	return nil
+}
+
 // removeWarmPool ends what waits in a group's warm pool.
 func (a *scaling) removeWarmPool(ctx context.Context, group string) error {
 	_, err := a.client.DeleteWarmPool(ctx, &autoscaling.DeleteWarmPoolInput{AutoScalingGroupName: aws.String(group), ForceDelete: aws.Bool(true)})

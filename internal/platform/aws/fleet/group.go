@@ -231,6 +231,9 @@ func (e *group) Resize(ctx context.Context, to pipeline.Size) error {
 		if !g.serving || g.ending || len(g.targets) == 0 {
 			continue
 		}
+		if err := e.scaling.cool(ctx, &g, to); err != nil {
+			return err
+		}
 		have, err := e.scaling.attached(ctx, g)
 		if err != nil {
 			return err

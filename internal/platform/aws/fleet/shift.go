@@ -14,6 +14,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/stack"
+	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
 )
 
 const opShift = "shift traffic"
@@ -306,6 +307,9 @@ func (s *shift) findPrevious(ctx context.Context) error {
 	return err
 }
 
+// unnameLimit bounds the removal of a name, which is tried again.
+const unnameLimit = 30 * time.Second
+
 // unname removes the names that the environment no longer has, before what says that it had
 // them goes.
 func (s *shift) unname(ctx context.Context) {
@@ -318,7 +322,14 @@ func (s *shift) unname(ctx context.Context) {
 		if s.DNS != nil && *s.DNS == name {
 			continue
 		}
-		if err := s.records.remove(ctx, s.environment, name, s.lb.dns); err != nil {
+		err := s.stack.Wait(ctx, "the removal of the name "+name.Name, unnameLimit, func(ctx context.Context) (poll.Probe, error) {
+			err := s.records.remove(ctx, s.environment, name, s.lb.dns)
+			if err != nil && pipeline.CodeOf(err) != pipeline.CodeNotAllowed {
+				err = poll.Retryable(err) // afterwards nothing would say that it is the environment's
+			}
+			return poll.Probe{Done: true}, err
+		})
+		if err != nil {
 			stack.Logf(s.Log, "the name %s still leads here, and must be removed by hand, with %s%s: %v", name.Name, ownerPrefix, name.Name, err)
 			s.stack.Logger.Warn("remove name", "environment", s.environment, "name", name.Name, "error", err)
 		}
