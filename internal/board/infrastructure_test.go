@@ -39,7 +39,10 @@ func (b *bed) infrastructure(engine string) {
 // infrastructure of production, and what will be refused. The page of a run says what it did.
 func TestInfrastructureBeforeApproval(t *testing.T) {
 	if _, err := exec.LookPath("terraform"); err != nil {
-		t.Skip("there is no Terraform")
+		if os.Getenv("CI") != "" {
+			t.Fatal("there is no Terraform on PATH")
+		}
+		t.Skip("there is no Terraform on PATH; `make test` sees to it")
 	}
 	b := newBed(t)
 	b.module = &pipeline.Module{Directory: "environment", Stateful: []string{"terraform_data.database"}}
