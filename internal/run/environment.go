@@ -238,9 +238,7 @@ func (a *attempt) shift(ctx context.Context) error {
 	env.Image, env.Spec = a.run.Inputs.Image, a.stage.EnvironmentFor(a.state.Pipeline)
 	env.Instances, env.Status = a.stage.Instances(a.state.Pipeline), pipeline.EnvRunning
 	env.Endpoint, env.Reason = report.Endpoint, ""
-	if err := a.served(ctx, a.state.Builds[env.Build].Module, &env); err != nil {
-		return err
-	}
+	a.served(ctx, a.state.Builds[env.Build].Module, &env)
 	a.env = &env
 	a.logf("environment %s: %s serves build %s", env.ID, env.Endpoint, env.Build)
 	return a.states.Append(ctx, a.run.Pipeline, &a.lease, pipeline.Event{Kind: pipeline.EnvironmentChanged, Facts: pipeline.Facts{Environment: &env}})

@@ -194,20 +194,23 @@ func furnish(req *pipeline.FleetRequest, out pipeline.ModuleOutputs) {
 	req.ExtraGroups, req.Subnets, req.TargetGroups = out.Instance.SecurityGroups, out.Instance.Subnets, out.Instance.TargetGroups
 }
 
-// served records in an environment which module serves in it.
-func (e *core) served(ctx context.Context, module *pipeline.ModulePackage, env *pipeline.Environment) error {
+// served records in an environment which module serves in it. It has the traffic by then, so
+// that outputs which can't be read fail nothing: they are for people.
+func (e *core) served(ctx context.Context, module *pipeline.ModulePackage, env *pipeline.Environment) {
 	if env.Module == nil {
-		return nil
+		return
+	}
+	now := *env.Module
+	if module != nil {
+		now.Package = module.Digest
 	}
 	site, err := e.modules.Site(ctx, env.ID)
 	if err != nil {
-		return fmt.Errorf("read the outputs of the module of %s: %w", env.Describe(), err)
+		e.logger.Warn("read the outputs of a module", "environment", env.ID, "error", err)
+	} else {
+		now.Outputs = site.Outputs.Others
 	}
-	env.Module = &pipeline.EnvironmentModule{Instead: env.Module.Instead, Package: env.Module.Package, Outputs: site.Outputs.Others}
-	if module != nil {
-		env.Module.Package = module.Digest
-	}
-	return nil
+	env.Module = &now
 }
 
 // tracedModule corrects the record of an environment that is a module, if another one serves: a

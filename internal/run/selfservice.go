@@ -389,9 +389,7 @@ func (e *Environments) relaunch(ctx context.Context, h *lock.Lock, st *pipeline.
 	}
 	env.Status, env.Endpoint, env.Fleet = pipeline.EnvRunning, endpoint, fleet
 	env.Digest = specDigest(st, r.Spec)
-	if err := e.served(ctx, runs.module, &env); err != nil {
-		return env, err
-	}
+	e.served(ctx, runs.module, &env)
 	return env, e.recordLaunch(ctx, h, env, r)
 }
 
