@@ -98,16 +98,25 @@ func (t *tab) another() *tab {
 	return other
 }
 
-// do does actions, within the time that a person would wait for them.
+// do does actions, within the time that a person would wait for them. What the page has just put
+// in place of another is looked for again.
 func (t *tab) do(actions ...chromedp.Action[chromedp.Void]) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.ctx, 30*time.Second)
 	defer cancel()
-	if err := chromedp.Do(ctx, actions...); err != nil {
+	err := chromedp.Do(ctx, actions...)
+	for err != nil && replaced(err) && ctx.Err() == nil {
+		err = chromedp.Do(ctx, actions...)
+	}
+	if err != nil {
 		text, _ := chromedp.Run(t.ctx, chromedp.Evaluate[string](`location.href + "\n" + document.body.innerText`))
 		t.Fatalf("%v\non %s", err, text)
 	}
 }
+
+// replaced says whether an element had gone when the browser was asked to act on it, so that
+// nothing was done.
+func replaced(err error) bool { return strings.Contains(strings.ToLower(err.Error()), "node") }
 
 func (t *tab) visit(path string) { t.Helper(); t.do(chromedp.Navigate(t.server.URL + path)) }
 
@@ -116,23 +125,8 @@ func button(part, text string) string {
 	return fmt.Sprintf(`(//%s//*[self::a or self::button or self::summary][starts-with(normalize-space(.), %q)])[1]`, part, text)
 }
 
-// click presses a button or a link. One that the page has just put in place of another is
-// looked for again.
-func (t *tab) click(part, text string) {
-	t.Helper()
-	for range 10 {
-		ctx, cancel := context.WithTimeout(t.ctx, 10*time.Second)
-		err := chromedp.Do(ctx, chromedp.Click(button(part, text)))
-		cancel()
-		if err == nil {
-			return
-		}
-		if !strings.Contains(err.Error(), "node") {
-			break
-		}
-	}
-	t.do(chromedp.Click(button(part, text)))
-}
+// click presses a button or a link.
+func (t *tab) click(part, text string) { t.Helper(); t.do(chromedp.Click(button(part, text))) }
 
 // sees waits until the page says a text, however it comes there: a page that is just
 // being left has nothing to ask.
@@ -410,6 +404,9 @@ func TestBrowserWithoutScripts(t *testing.T) {
 	has := func(texts ...string) {
 		t.Helper()
 		page, err := chromedp.Run(me.ctx, chromedp.OuterHTML(chromedp.CSS("body")))
+		for err != nil && replaced(err) && t.Context().Err() == nil {
+			page, err = chromedp.Run(me.ctx, chromedp.OuterHTML(chromedp.CSS("body")))
+		}
 		b.must(err)
 		for _, text := range texts {
 			if !strings.Contains(words(page), text) {
