@@ -148,7 +148,7 @@ func (s *Stages) Foresee(ctx context.Context, st *pipeline.State, stage pipeline
 	if env, exists := st.RunEnvironment(stage.Name, pipeline.ForStage); exists && env.Serves() {
 		f.Fleet = env.Fleet
 	}
-	return s.platform.Foresee(ctx, f)
+	return s.places.At(stage.At).Foresee(ctx, f)
 }
 
 // CheckRunner refuses a runner that does not exist.

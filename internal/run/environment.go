@@ -48,7 +48,7 @@ func (a *attempt) prepare(ctx context.Context) error {
 		env = pipeline.Environment{
 			ID: a.states.NewID("e-"), Pipeline: a.run.Pipeline, Name: a.stage.Name, Purpose: what, Stage: a.stage.Name,
 			Run: a.run.ID, Build: a.run.Build, Spec: a.stage.EnvironmentFor(a.state.Pipeline), Instances: a.stage.Instances(a.state.Pipeline),
-			Owner: a.holder.Actor, Status: pipeline.EnvLaunching, CreatedAt: a.now().UTC(),
+			Target: a.stage.At, Owner: a.holder.Actor, Status: pipeline.EnvLaunching, CreatedAt: a.now().UTC(),
 		}
 	}
 	if what == pipeline.ForRun { // if this machine dies, the platform ends it

@@ -73,7 +73,7 @@ func (e *core) finishData(ctx context.Context, lease pipeline.Lease, st *pipelin
 	began := e.now()
 	log.Forget()
 	log.Mark(pipeline.HookHeader(hookFinish), pipeline.FirstLine(v.Finish))
-	exit, err := e.platform.Exec(ctx, env.ID, env.Fleet, pipeline.Command{Name: hookFinish, Line: v.Finish, Timeout: v.HookTimeout}, log)
+	exit, err := e.places.At(env.Target).Exec(ctx, env.ID, env.Fleet, pipeline.Command{Name: hookFinish, Line: v.Finish, Timeout: v.HookTimeout}, log)
 	if ctx.Err() != nil {
 		log.Mark(pipeline.HookFooter(hookFinish), "was interrupted; it is run again")
 		return lock.LostOr(ctx, errors.Join(err, ctx.Err()))

@@ -253,7 +253,7 @@ func (a *attempt) steps(ctx context.Context) error {
 		headed(&req, a.fleet.Header)
 		if a.env != nil && !a.env.IsModule() {
 			req.Exec = func(ctx context.Context, c pipeline.Command, log io.Writer) (int, error) {
-				return a.platform.Exec(ctx, a.env.ID, a.fleet.ID, c, log)
+				return a.places.At(a.env.Target).Exec(ctx, a.env.ID, a.fleet.ID, c, log)
 			}
 		}
 		from := a.log.size()
