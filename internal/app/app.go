@@ -141,9 +141,11 @@ func openLocal(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.
 	if err := a.identify(ctx, record); err != nil {
 		return nil, engine.Config{}, errors.Join(err, record.Close())
 	}
+	here := local.Options{Dir: a.Dir, Work: a.place.Dir, Logger: o.Logger.Named("local")}
 	return record, engine.Config{
+		Targets:   localTargets{here},
 		Archives:  artifact.NewArchives(filepath.Join(a.Dir, archiveDir)),
-		Platform:  local.New(local.Options{Dir: a.Dir, Work: a.place.Dir, Logger: o.Logger.Named("local")}),
+		Platform:  local.New(here),
 		Modules:   a.modules(module.NewDirStore(filepath.Join(a.Dir, modulesDir)), o),
 		Artifacts: artifact.NewStore(filepath.Join(a.Dir, "artifacts")),
 		Logs:      artifact.NewLogs(filepath.Join(a.Dir, "logs")),

@@ -493,6 +493,7 @@ func (p memPlatform) Trust(ctx context.Context, id string, proxies []string) err
 	return p.change(ctx, "trust", func() error { p.envs[id].proxies = proxies; return nil })
 }
 
+func (p memPlatform) Ringing(context.Context, []string) ([]string, error)                 { return p.ringing, nil }
 func (p memPlatform) Foresee(context.Context, pipeline.Foresight) (string, error)         { return "", nil }
 func (p memPlatform) CheckLaunch(context.Context, string, string, *pipeline.Volume) error { return nil }
 func (p memPlatform) CheckService(pipeline.Service) error                                 { return nil }

@@ -166,6 +166,25 @@ func (s *State) StageOf(name string) (Stage, bool) {
 	return Stage{}, false
 }
 
+// EnvironmentOf is RunEnvironment for any stage: of one with several targets it returns the
+// environment that is worst off, of those the first.
+func (s *State) EnvironmentOf(stage Stage, purpose EnvironmentPurpose) (Environment, bool) {
+	if !stage.Spread() {
+		return s.RunEnvironment(stage.Name, purpose)
+	}
+	var found Environment
+	for _, at := range stage.AtTargets() {
+		env, ok := s.RunEnvironment(at.Name, purpose)
+		if !ok {
+			return env, false
+		}
+		if found.ID == "" || found.Status == EnvRunning && env.Status != EnvRunning {
+			found = env
+		}
+	}
+	return found, true
+}
+
 // LeftTargets returns the recorded names of a stage at targets that it no longer has, and
 // where environments of it still are.
 func (s *State) LeftTargets(stage Stage) (names []string) {
@@ -199,4 +218,35 @@ func (s *State) Places() (all []Target) {
 		add(env.Target)
 	}
 	return all
+}
+
+// CheckTargets reports why the environments of a stage can't be where it says.
+func CheckTargets(s *State, stage Stage) error {
+	op := placing(stage)
+	elsewhere := !stage.At.Home() || stage.Spread()
+	switch {
+	case !elsewhere:
+	case stage.Env == nil:
+		return Errorf(CodeInvalid, op, "it says where its environments are, and has none").WithHint("Set environment, or remove aws and targets.")
+	case stage.Spread() && !stage.Persistent():
+		return Errorf(CodeInvalid, op, "only a persistent environment can be at several targets").WithHint("Set keep on its environment, or remove targets.")
+	case stage.Bake:
+		return Errorf(CodeInvalid, op, "it bakes the image of a build, which is made where the pipeline is").WithHint("Set bake to false, or remove aws and targets.")
+	}
+	for _, at := range append([]Stage{stage}, stage.AtTargets()...) {
+		if env, ok := s.RunEnvironment(at.Name, ForStage); ok && env.Alive() && env.Target.Place() != at.At.Place() && !at.Spread() {
+			return Errorf(CodeInvalid, op, "environment %s of target %q is in %s, and can't move to %s", env.ID, at.At.Name, env.Target.Describe(), at.At.Describe()).
+				WithHint("Give the new place another name: its target is deployed to, and the old one ends.")
+		}
+	}
+	from, ok := DataSource(s, stage)
+	switch {
+	case !ok || from.Name == stage.Name:
+	case from.Spread():
+		return Errorf(CodeInvalid, op, "stage %q has data at each of its targets, and data_from does not say which", from.Name).WithHint("Set data_from to a stage with one environment.")
+	case s.Pipeline.Service.Copy == "" && (stage.Spread() || from.At.Place() != stage.At.Place()):
+		return Errorf(CodeInvalid, op, "the data of stage %q is at another place, and only service.copy can bring it from there", from.Name).
+			WithHint("Set service.copy on the penstock_pipeline, or data_from to a stage at the same place.")
+	}
+	return nil
 }

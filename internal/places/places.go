@@ -39,6 +39,15 @@ func (p Places) At(t pipeline.Target) pipeline.Platform {
 	return &remote{Platform: p.home, places: p, target: t}
 }
 
+// Check opens the platform of a target, and says why it can't be.
+func (p Places) Check(ctx context.Context, t pipeline.Target) error {
+	if t.Home() {
+		return nil
+	}
+	_, err := (&remote{places: p, target: t}).open(ctx)
+	return err
+}
+
 // Describe reports on environments wherever they are, side by side. One at a place that can't
 // be asked is reported as degraded, with the reason: what can't be seen is not taken to be
 // gone. That the ledger's own place can't be asked is an error.
@@ -148,6 +157,11 @@ func (r *remote) Discard(ctx context.Context, environment, fleet string) error {
 // Resize implements pipeline.Fleets.
 func (r *remote) Resize(ctx context.Context, environment string, to pipeline.Size) error {
 	return r.act(ctx, func(p pipeline.Platform) error { return p.Resize(ctx, environment, to) })
+}
+
+// Ringing implements pipeline.Fleets.
+func (r *remote) Ringing(ctx context.Context, alarms []string) ([]string, error) {
+	return do(ctx, r, func(p pipeline.Platform) ([]string, error) { return p.Ringing(ctx, alarms) })
 }
 
 // Trust implements pipeline.Fleets.

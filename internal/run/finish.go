@@ -22,7 +22,11 @@ func (s *Stages) FinishDue(ctx context.Context, pipelineName string) (done []str
 	if err != nil {
 		return nil, err
 	}
+	var all []pipeline.Stage
 	for _, stage := range st.StagesInOrder() {
+		all = append(append(all, stage), stage.AtTargets()...)
+	}
+	for _, stage := range all {
 		if f, pending := st.PendingFinish(stage.Name); !pending || !f.Due {
 			continue
 		}

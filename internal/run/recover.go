@@ -36,7 +36,8 @@ func (e *core) recover(ctx context.Context, h *lock.Lock, st *pipeline.State, na
 			WithAdvice(pipeline.Advice{Verb: pipeline.VerbVerifyLedger})
 	}
 	e.logger.Info("found an interrupted run", "run", run.ID, "stage", run.Stage, "phase", run.Phase)
-	a := &attempt{core: e, lease: h.Lease, state: st, stage: st.Stages[run.Stage], build: st.Builds[run.Build], run: run, work: e.workDir(run.ID), log: e.noLog()}
+	stage, _ := st.StageOf(run.Stage)
+	a := &attempt{core: e, lease: h.Lease, state: st, stage: stage, build: st.Builds[run.Build], run: run, work: e.workDir(run.ID), log: e.noLog()}
 	if file, err := e.logs.Create(ctx, st.Pipeline.Name, run.ID); err == nil {
 		a.log = e.newLog(file)
 		defer a.closeLog()

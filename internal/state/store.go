@@ -54,10 +54,10 @@ type leaver interface {
 
 // Config is what a Store works with. HeadAge and Appended may be zero.
 type Config struct {
-	Ledger   ledger
-	Places   environments
-	Actor    string // who records
-	Now      func() time.Time
+	Ledger ledger
+	Places environments
+	Actor  string // who records
+	Now    func() time.Time
 	// HeadAge is how long a pipeline's state is cached before the ledger is asked whether it
 	// has moved: one plan of many stages then asks a remote ledger once. What this Store
 	// records itself, and what Fresh reads, is read again. With 0 the ledger is asked each
