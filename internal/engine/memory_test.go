@@ -49,6 +49,11 @@ type world struct {
 	prepared  int                             // fleets brought up
 	shifted   int
 	alarmed   bool              // no fleet keeps the traffic
+	failsAt   string            // "target/build" that never becomes healthy
+	stepFails string            // name of a step that fails once
+	ringing   []string          // alarms
+	down      map[string]bool   // targets that can't be opened
+	onShift   func(*memEnv)     // called once a fleet of a target has the traffic
 	reused    string            // the fleet that Prepare takes again, instead of a new one
 	unhealthy map[string]bool   // artifact digests whose service never becomes healthy
 	stepRuns  map[string]int    // by command
@@ -381,6 +386,9 @@ func (p memPlatform) Prepare(ctx context.Context, r pipeline.FleetRequest) (flee
 		if _, ok := p.images[r.Image]; !ok && r.Image != "" {
 			return pipeline.Errorf(pipeline.CodeNotFound, "prepare", "no image %s", r.Image)
 		}
+		if p.failsAt != "" && p.failsAt == r.Env["PENSTOCK_TARGET"]+"/"+r.Env["PENSTOCK_BUILD"] {
+			return pipeline.Errorf(pipeline.CodeFailed, "prepare", "the service never became healthy")
+		}
 		if p.unhealthy[r.Artifact] || p.unhealthy[r.Image] {
 			return pipeline.Errorf(pipeline.CodeFailed, "prepare", "the service never became healthy")
 		}
@@ -448,6 +456,9 @@ func (p memPlatform) Shift(ctx context.Context, id, fleet string, t pipeline.Tra
 		case env.pending == fleet:
 			env.serving, env.pending = fleet, ""
 			p.shifted++
+			if p.onShift != nil {
+				p.onShift(env)
+			}
 		}
 		report = p.report(id)
 		return nil
@@ -568,6 +579,11 @@ func (m memRunner) Run(ctx context.Context, r pipeline.StepRequest) (pipeline.St
 	err := m.do(ctx, func() error {
 		m.stepRuns[r.Step.Command]++
 		m.seenBy[r.Step.Command] = r
+		if r.Step.Name == m.stepFails && r.Step.Name != "" {
+			m.stepFails = ""
+			result.Status = pipeline.RunFailed
+			return pipeline.Errorf(pipeline.CodeFailed, "step", "step %q failed", r.Step.Name)
+		}
 		if r.Step.Command == "fail" || r.Step.Command == "fail "+r.Env["PENSTOCK_BUILD"] {
 			result.Status = pipeline.RunFailed
 			return pipeline.Errorf(pipeline.CodeFailed, "step", "step %q failed", r.Step.Name)

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -43,6 +44,40 @@ func (a *attempt) rollOut(ctx context.Context) error {
 		}
 	}
 	return a.endLeft(ctx, a.stage)
+}
+
+// recoverTargets deals with interrupted runs of a stage at its targets.
+func (e *core) recoverTargets(ctx context.Context, st *pipeline.State, name string) error {
+	for _, at := range slices.Sorted(maps.Keys(st.Latest)) {
+		if of, target := pipeline.CutTarget(at); of != name || target == "" || !st.RunsNow(at) {
+			continue
+		}
+		leased, h, err := e.locks.Lock(ctx, lock.Stage(st.Pipeline.Name, at), "stage "+at)
+		if err != nil {
+			return err
+		}
+		_, err = e.recovered(leased, h, st.Pipeline.Name, at)
+		e.locks.Unlock(ctx, h)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rolledOut reports whether all targets of an interrupted run have its build, so that only its
+// end was not recorded.
+func (a *attempt) rolledOut(ctx context.Context) (bool, error) {
+	st, err := a.states.Fresh(ctx, a.run.Pipeline)
+	if err != nil || len(st.LeftTargets(a.stage)) > 0 {
+		return false, err
+	}
+	for _, at := range a.stage.AtTargets() {
+		if gate.AtTarget(st, at, a.run.Build).Action != gate.ActionNone {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // targetsOf names the targets of stages.
@@ -236,6 +271,10 @@ func (a *attempt) checkMoved(ctx context.Context, moved []pipeline.Stage) error 
 	if err != nil {
 		return err
 	}
+	before, err := a.runner.Survey(ctx, a.work, a.stage.Steps)
+	if err != nil {
+		return err
+	}
 	for _, at := range moved {
 		env, _ := st.RunEnvironment(at.Name, pipeline.ForStage)
 		for i, step := range at.Steps {
@@ -244,7 +283,7 @@ func (a *attempt) checkMoved(ctx context.Context, moved []pipeline.Stage) error 
 			}
 			result, err := a.runner.Run(ctx, pipeline.StepRequest{
 				Step: step, Run: a.run.ID, Runner: at.Runner, Checkout: a.work, Secrets: a.secrets.step(i), Mask: a.secrets.all(),
-				Endpoint: env.Endpoint, Log: a.log.raw, Styles: true,
+				Endpoint: env.Endpoint, Before: before, Log: a.log.raw, Styles: true,
 			})
 			result.Name = at.At.Name + ": " + result.Name
 			a.run.Steps = append(a.run.Steps, result)
