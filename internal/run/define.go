@@ -134,8 +134,7 @@ func (s *Stages) Remove(ctx context.Context, pipelineName, name, id string) erro
 	if !ok || old.ID != id {
 		return nil
 	}
-	old.Targets = nil // so that all are left
-	if err := s.endLeft(leased, old); err != nil {
+	if err := s.removeTargets(leased, st, old); err != nil {
 		return err
 	}
 	return s.removeUnder(leased, h, pipelineName, name)
@@ -160,6 +159,9 @@ func (e *core) removeUnder(leased context.Context, h *lock.Lock, pipelineName, n
 				return err
 			}
 		}
+	}
+	if _, target := pipeline.CutTarget(name); target != "" && st.Version(pipeline.RecordLatest, name) == 0 {
+		return nil // it was removed before
 	}
 	gone := append(st.KeysOfStage(name), pipeline.CreationKey(pipeline.RecordStage, name))
 	return e.states.Append(leased, pipelineName, &h.Lease, pipeline.Event{Kind: pipeline.StageRemoved, Facts: pipeline.Facts{Gone: gone}})

@@ -16,6 +16,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/workplace"
 )
 
 // watchPause is between two looks at what has moved, while a rollout pauses.
@@ -43,13 +44,22 @@ func (a *attempt) rollOut(ctx context.Context) error {
 			return a.stopped(ctx, waves[:i+1], lock.LostOr(ctx, err))
 		}
 	}
-	return a.endLeft(ctx, a.stage)
+	if err := a.endLeft(ctx, a.stage); err != nil {
+		return a.stopped(ctx, nil, lock.LostOr(ctx, err))
+	}
+	return nil
 }
 
 // recoverTargets deals with interrupted runs of a stage at its targets.
 func (e *core) recoverTargets(ctx context.Context, st *pipeline.State, name string) error {
 	for _, at := range slices.Sorted(maps.Keys(st.Latest)) {
-		if of, target := pipeline.CutTarget(at); of != name || target == "" || !st.RunsNow(at) {
+		if of, target := pipeline.CutTarget(at); of != name || target == "" {
+			continue
+		}
+		if !st.RunsNow(at) {
+			if err := workplace.RemoveTree(e.workDir(st.Latest[at].ID)); err != nil {
+				return fmt.Errorf("remove work directory of run %s: %w", st.Latest[at].ID, err)
+			}
 			continue
 		}
 		leased, h, err := e.locks.Lock(ctx, lock.Stage(st.Pipeline.Name, at), "stage "+at)
@@ -150,6 +160,11 @@ func (e *core) deploy(ctx context.Context, at pipeline.Stage, build string, secr
 // that all had, or keep the new one, as the stage says. After a cancel they keep it, as the
 // next apply goes on.
 func (a *attempt) stopped(ctx context.Context, moved [][]pipeline.Stage, cause error) error {
+	clean, cancel := lock.CleanUp(ctx)
+	defer cancel()
+	if done, err := a.rolledOut(clean); err == nil && done {
+		return nil // nothing is left that could be stopped
+	}
 	before := a.state.Current[a.stage.Name].Build
 	_, known := a.state.Builds[before]
 	if a.stage.Rollout.OnFailure == pipeline.RolloutKeep || ctx.Err() != nil || !known || before == a.run.Build {
@@ -318,6 +333,20 @@ func (e *core) removeAt(ctx context.Context, pipelineName, name string) error {
 	}
 	defer e.locks.Unlock(ctx, h)
 	return e.removeUnder(leased, h, pipelineName, name)
+}
+
+// removeTargets ends all that a stage has at targets, the last wave first.
+func (e *core) removeTargets(ctx context.Context, st *pipeline.State, stage pipeline.Stage) error {
+	var names []string
+	for _, at := range stage.AtTargets() {
+		names = append(names, at.Name)
+	}
+	for _, name := range slices.Backward(append(names, st.LeftTargets(stage)...)) {
+		if err := e.removeAt(ctx, stage.Pipeline, name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // adjustTargets gives the environments of a stage at its targets what can be given them while
