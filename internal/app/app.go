@@ -72,6 +72,7 @@ type App struct {
 	holder   pipeline.Holder
 	person   pipeline.Person
 	stack    *bootstrap.Resources // nil on the local platform
+	targets  *targets             // nil on the local platform
 	audit    *audit.Audit         // of it; nil for none
 	skew     time.Duration        // by which AWS's clock is ahead
 	lock     *dirLock

@@ -7,3 +7,6 @@ import "github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 
 // Ledger returns the ledger, wherever it is.
 func (a *App) Ledger() pipeline.Ledger { return a.ledger }
+
+// Targets returns what opens targets on AWS.
+func (a *App) Targets() pipeline.Targets { return a.targets }

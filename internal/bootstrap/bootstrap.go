@@ -47,6 +47,10 @@ const TemplateVersion = 5
 // minimumVersion is the oldest template that this program works with.
 const minimumVersion = 1
 
+// TargetVersion is the oldest template of a stack that environments of another stack's
+// pipelines can be in.
+const TargetVersion = 5
+
 // tagStack is the tag of the stack and of all that is made by it, and later in it.
 const tagStack = "penstock:stack"
 

@@ -60,6 +60,22 @@ func (r Resources) InstanceSubnets() []string {
 	return r.PublicSubnets
 }
 
+// Lacks returns what a stack lacks that environments in its account and region need.
+func (r Resources) Lacks() (list []string) {
+	for _, part := range []struct {
+		what string
+		has  bool
+	}{
+		{"network", r.VPC != "" && len(r.InstanceSubnets()) > 0}, {"bucket", r.Bucket != ""}, {"instance profiles", r.InstanceProfile != "" && r.TestInstanceProfile != ""},
+		{"security groups", r.InstanceSecurityGroup != "" && r.LoadBalancerSecurityGroup != ""}, {"scheduler roles", r.SchedulerRole != "" && r.LauncherSchedulerRole != ""},
+	} {
+		if !part.has {
+			list = append(list, part.what)
+		}
+	}
+	return list
+}
+
 // Find returns what the stack of a name made. Errors are CodeNotFound where there is
 // none, CodeConflict for a stack that is not Penstock's, and CodeInvalid for one that
 // is too old for this program or unfinished.

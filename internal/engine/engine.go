@@ -43,6 +43,7 @@ type Ledger interface {
 type Config struct {
 	Ledger    Ledger
 	Platform  pipeline.Platform
+	Targets   pipeline.Targets // nil: none
 	Modules   pipeline.Modules // nil: no pipeline can have a module
 	Runner    pipeline.Runner
 	Sources   pipeline.Sources

@@ -1,0 +1,123 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package app_test
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/bootstrap"
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
+)
+
+// elsewhere bootstraps another account for the pipelines of the first, and returns it as a
+// target.
+func elsewhere(t testing.TB, home *cloudtest.Cloud, stack string) (*cloudtest.Cloud, pipeline.Target) {
+	t.Helper()
+	c := cloudtest.New(t)
+	changes, err := bootstrap.New(c.Own(), stack).Plan(t.Context(), bootstrap.Parameters{Deployers: []string{"arn:aws:iam::" + home.ID + ":root"}, ExternalID: "agreed"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := changes.Apply(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	return c, pipeline.Target{Name: "eu", RoleARN: c.Stack().Role(cloudtest.Deployer).ARN, ExternalID: "agreed", Stack: stack}
+}
+
+func open(t *testing.T, o app.Options) *app.App {
+	t.Helper()
+	a, err := app.Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := a.Close(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	return a
+}
+
+// A target is opened once, however many ask for it at the same time, and by one request to its
+// account beside that for its role.
+func TestTargetIsOpenedOnce(t *testing.T) {
+	home, options := onAWS(t)
+	there, target := elsewhere(t, home, "prod")
+	t.Setenv("AWS_ACCESS_KEY_ID", home.AccessKey())
+	a := open(t, options)
+	home.ResetCalls()
+	there.ResetCalls()
+	platforms := make([]pipeline.Platform, 20)
+	var wg sync.WaitGroup
+	for n := range platforms {
+		wg.Go(func() {
+			at := target
+			if n%2 == 1 {
+				at.KMSKey, at.Name = "arn:aws:kms:eu-west-1:1:key/1", "other" // the same place
+			}
+			p, err := a.Targets().Open(t.Context(), at)
+			if err != nil {
+				t.Error(err)
+			}
+			platforms[n] = p
+		})
+	}
+	wg.Wait()
+	for _, p := range platforms {
+		if p != platforms[0] {
+			t.Error("the target was opened more than once")
+		}
+	}
+	if home.Count()["AssumeRole"] != 1 || len(there.Calls()) != 1 {
+		t.Errorf("requests: %v, and in the target %v", home.Count(), there.Count())
+	}
+	reports, err := platforms[0].Describe(t.Context(), "e-none")
+	if err != nil || reports["e-none"].Status == pipeline.EnvRunning {
+		t.Errorf("got %+v, %v", reports, err)
+	}
+}
+
+// What is wrong with a target is said with the target, its role, account, region and the
+// remedy. Once it is mended, the same process opens it.
+func TestTargetIsRefused(t *testing.T) {
+	home, options := onAWS(t)
+	there, target := elsewhere(t, home, "prod")
+	t.Setenv("AWS_ACCESS_KEY_ID", home.AccessKey())
+	a := open(t, options)
+	refused := func(at pipeline.Target, code pipeline.Code, says ...string) {
+		t.Helper()
+		_, err := a.Targets().Open(t.Context(), at)
+		if pipeline.CodeOf(err) != code {
+			t.Errorf("got %v with code %q, want %q", err, pipeline.CodeOf(err), code)
+		}
+		for _, text := range says {
+			if err != nil && !strings.Contains(err.Error()+"\n"+reason.Hint(err), text) {
+				t.Errorf("%q (%s) does not say %q", err, reason.Hint(err), text)
+			}
+		}
+	}
+	changed := func(change func(*pipeline.Target)) pipeline.Target {
+		at := target
+		change(&at)
+		return at
+	}
+	place := []string{"target eu", there.ID}
+	refused(changed(func(t *pipeline.Target) { t.ExternalID = "wrong" }), pipeline.CodeFailed, append(place, target.RoleARN, "external ID", "penstock bootstrap target")...)
+	refused(changed(func(t *pipeline.Target) { t.RoleARN += "x" }), pipeline.CodeFailed, append(place, target.RoleARN+"x", "AccessDenied")...)
+	refused(changed(func(t *pipeline.Target) { t.RoleARN = "penstock-TargetRole" }), pipeline.CodeInvalid, "target eu", "penstock-TargetRole", "arn:aws:iam::")
+	refused(changed(func(t *pipeline.Target) { t.Stack = "other" }), pipeline.CodeFailed, append(place, `stack "other"`, "no role of that stack", cloudtest.Region, "penstock bootstrap target --region "+cloudtest.Region+" --stack other")...)
+	there.Fail(cloudtest.Fault{Service: "cloudformation", Code: "ValidationError"}) // as AWS says of one that is not there
+	refused(target, pipeline.CodeFailed, append(place, `no stack "prod"`, cloudtest.Region, "penstock bootstrap target --region "+cloudtest.Region+" --stack prod")...)
+	there.Fail(cloudtest.Fault{Service: "cloudformation", Code: "InvalidClientTokenId", Status: 403})
+	refused(target, pipeline.CodeFailed, append(place, cloudtest.Region, "not enabled")...)
+	if _, err := a.Targets().Open(t.Context(), target); err != nil {
+		t.Error(err)
+	}
+}
