@@ -4,6 +4,7 @@
 package cloud
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,7 +39,7 @@ func (c *Cloud) In(at Elsewhere) *Cloud {
 	if at.Region != "" {
 		there.Config.Region = at.Region
 	}
-	limits := newRetryer(c.attempts)
+	limits := newRetryer(cmp.Or(c.attempts, maxAttempts))
 	there.Config.Retryer = func() aws.Retryer { return limits }
 	if at.Role.ARN == "" {
 		return there

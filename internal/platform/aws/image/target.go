@@ -111,8 +111,8 @@ func (to reach) extended(p pipeline.Publication, home string) pipeline.Publicati
 	return p
 }
 
-// in returns what a publication says of the image in a region, for its targets, too. Only the
-// publication's own regions have the parameter.
+// in returns what a publication says of the image in a region, for its targets, too: those that
+// it names may launch what is in its own regions.
 func (to reach) in(region, home string, p pipeline.Publication) pipeline.Publication {
 	if region != home && !slices.Contains(p.Regions, region) {
 		p = pipeline.Publication{KMSKeys: p.KMSKeys, DeprecateAfter: p.DeprecateAfter, Protected: p.Protected}
