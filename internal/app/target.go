@@ -33,6 +33,8 @@ type targets struct {
 	stack    string                                                // the ledger's, whose name those of targets have
 	platform func(*cloud.Cloud, bootstrap.Resources) *aws.Platform // of an account and region
 
+	lender lender
+
 	mu     sync.Mutex
 	opened map[pipeline.Target]*opening // by place
 }

@@ -90,10 +90,13 @@ func (m *Images) shareable(ctx context.Context, image types.Image, accounts []st
 	}
 	for _, key := range keys {
 		is, err := m.instances.Key(ctx, opPublish, key)
-		if err != nil && pipeline.CodeOf(err) != pipeline.CodeNotAllowed {
+		if pipeline.CodeOf(err) == pipeline.CodeNotAllowed { // who may not look at a key may share it all the same
+			continue
+		}
+		if err != nil {
 			return err
 		}
-		if pipeline.CodeOf(err) == pipeline.CodeNotAllowed || is.KeyManager == kmstypes.KeyManagerTypeAws { // nobody may look at AWS's own by the stack's policies
+		if is.KeyManager == kmstypes.KeyManagerTypeAws {
 			return unshareable(opPublish, "image "+aws.ToString(image.ImageId), accounts)
 		}
 	}
