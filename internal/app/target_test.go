@@ -5,12 +5,20 @@ package app_test
 
 import (
 	"context"
+	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/bootstrap"
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
@@ -21,14 +29,28 @@ import (
 func elsewhere(t testing.TB, home *cloudtest.Cloud, stack string) (*cloudtest.Cloud, pipeline.Target) {
 	t.Helper()
 	c := cloudtest.New(t)
-	changes, err := bootstrap.New(c.Own(), stack).Plan(t.Context(), bootstrap.Parameters{Deployers: []string{"arn:aws:iam::" + home.ID + ":root"}, ExternalID: "agreed"})
+	bootstrapped(t, c, stack, bootstrap.Parameters{
+		Parts: []bootstrap.Part{bootstrap.PartTarget}, Trusted: []string{home.Stack().Role(cloudtest.Deployer).ARN}, ExternalID: "agreed",
+	})
+	return c, pipeline.Target{Name: "eu", RoleARN: c.Stack().Role("TargetRole").ARN, ExternalID: "agreed", Stack: stack}
+}
+
+// bootstrapped makes a stack in an account what parameters say.
+func bootstrapped(t testing.TB, c *cloudtest.Cloud, stack string, p bootstrap.Parameters) {
+	t.Helper()
+	changes, err := bootstrap.New(c.Own(), stack).Plan(t.Context(), p)
+	if err == nil {
+		err = changes.Apply(t.Context(), nil)
+	}
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v (%s)", err, reason.Hint(err))
 	}
-	if err := changes.Apply(t.Context(), nil); err != nil {
-		t.Fatal(err)
-	}
-	return c, pipeline.Target{Name: "eu", RoleARN: c.Stack().Role(cloudtest.Deployer).ARN, ExternalID: "agreed", Stack: stack}
+}
+
+// allow lets the deployers of an account take roles of targets.
+func allow(t testing.TB, home *cloudtest.Cloud, roles ...string) {
+	t.Helper()
+	bootstrapped(t, home, bootstrap.DefaultName, bootstrap.Parameters{TargetRoles: roles})
 }
 
 func open(t *testing.T, o app.Options) *app.App {
@@ -50,7 +72,7 @@ func open(t *testing.T, o app.Options) *app.App {
 func TestTargetIsOpenedOnce(t *testing.T) {
 	home, options := onAWS(t)
 	there, target := elsewhere(t, home, "prod")
-	t.Setenv("AWS_ACCESS_KEY_ID", home.AccessKey())
+	allow(t, home, target.RoleARN)
 	a := open(t, options)
 	home.ResetCalls()
 	there.ResetCalls()
@@ -89,7 +111,6 @@ func TestTargetIsOpenedOnce(t *testing.T) {
 func TestTargetIsRefused(t *testing.T) {
 	home, options := onAWS(t)
 	there, target := elsewhere(t, home, "prod")
-	t.Setenv("AWS_ACCESS_KEY_ID", home.AccessKey())
 	a := open(t, options)
 	refused := func(at pipeline.Target, code pipeline.Code, says ...string) {
 		t.Helper()
@@ -109,6 +130,8 @@ func TestTargetIsRefused(t *testing.T) {
 		return at
 	}
 	place := []string{"target eu", there.ID}
+	refused(target, pipeline.CodeFailed, append(place, target.RoleARN, "sts:AssumeRole", "penstock bootstrap --target-roles")...)
+	allow(t, home, target.RoleARN, target.RoleARN+"x")
 	refused(changed(func(t *pipeline.Target) { t.ExternalID = "wrong" }), pipeline.CodeFailed, append(place, target.RoleARN, "external ID", "penstock bootstrap target")...)
 	refused(changed(func(t *pipeline.Target) { t.RoleARN += "x" }), pipeline.CodeFailed, append(place, target.RoleARN+"x", "AccessDenied")...)
 	refused(changed(func(t *pipeline.Target) { t.RoleARN = "penstock-TargetRole" }), pipeline.CodeInvalid, "target eu", "penstock-TargetRole", "arn:aws:iam::")
@@ -119,5 +142,56 @@ func TestTargetIsRefused(t *testing.T) {
 	refused(target, pipeline.CodeFailed, append(place, cloudtest.Region, "not enabled")...)
 	if _, err := a.Targets().Open(t.Context(), target); err != nil {
 		t.Error(err)
+	}
+}
+
+// What a module's providers are given is the target's region and credentials, which the SDKs of
+// AWS find by themselves, whatever this process has; and nobody else gets them.
+func TestTargetLendsCredentials(t *testing.T) {
+	home, options := onAWS(t)
+	there, target := elsewhere(t, home, "prod")
+	allow(t, home, target.RoleARN)
+	a := open(t, options)
+	set, err := a.TargetEnviron(t.Context(), target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range set {
+		t.Setenv(name, value)
+		if value == "" {
+			if err := os.Unsetenv(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	cfg, err := config.LoadDefaultConfig(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	who, err := sts.NewFromConfig(cfg).GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
+	if err != nil || aws.ToString(who.Account) != there.ID || !strings.Contains(aws.ToString(who.Arn), "TargetRole") || cfg.Region != cloudtest.Region {
+		t.Errorf("they are %+v, in %s: %v", who, cfg.Region, err)
+	}
+	got, err := cfg.Credentials.Retrieve(t.Context())
+	if err != nil || time.Until(got.Expires) < cloud.SpareLife {
+		t.Errorf("they end at %s: %v", got.Expires, err)
+	}
+	for _, token := range []string{"", "wrong"} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, set["AWS_CONTAINER_CREDENTIALS_FULL_URI"], nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", token)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp.Body.Close(); resp.StatusCode != http.StatusForbidden {
+			t.Errorf("with the token %q: %s", token, resp.Status)
+		}
+	}
+	set, err = a.TargetEnviron(t.Context(), pipeline.Target{Stack: bootstrap.DefaultName}) // without a role
+	if err != nil || len(set) != 2 || set["AWS_REGION"] != cloudtest.Region {
+		t.Errorf("without a role: %v, %v", set, err)
 	}
 }
