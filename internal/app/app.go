@@ -72,6 +72,7 @@ type App struct {
 	holder   pipeline.Holder
 	person   pipeline.Person
 	stack    *bootstrap.Resources // nil on the local platform
+	targets  *targets             // nil on the local platform
 	audit    *audit.Audit         // of it; nil for none
 	skew     time.Duration        // by which AWS's clock is ahead
 	lock     *dirLock
@@ -154,11 +155,15 @@ func openLocal(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.
 
 // modules returns what applies modules, with their states in a store.
 func (a *App) modules(store module.Store, o Options) pipeline.Modules {
+	var environ func(context.Context, pipeline.Target) (map[string]string, error)
+	if a.targets != nil {
+		environ = a.targets.environ
+	}
 	var providers string // below Dir, where there is no home
 	if cache, err := os.UserCacheDir(); err == nil {
 		providers = filepath.Join(cache, "penstock", "providers")
 	}
-	return module.New(module.Config{Dir: filepath.Join(a.place.Dir, "modules"), Store: store, CacheDir: providers, Logger: o.Logger.Named("module")})
+	return module.New(module.Config{Dir: filepath.Join(a.place.Dir, "modules"), Store: store, CacheDir: providers, Environ: environ, Logger: o.Logger.Named("module")})
 }
 
 // NewSource returns a Source that has not asked any repository yet. Relative repositories
@@ -284,6 +289,9 @@ func (a *App) Close(ctx context.Context) error {
 	a.notifier.close()
 	names, err := a.ledger.Pipelines(ctx)
 	err = errors.Join(err, a.ledger.Close())
+	if a.targets != nil {
+		err = errors.Join(err, a.targets.lender.close())
+	}
 	if err == nil && len(names) == 0 && a.lock.alone() {
 		err = removeDataDir(a.Dir, a.place)
 	}

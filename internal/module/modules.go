@@ -29,7 +29,10 @@ type Config struct {
 	Store    Store  // of states, inputs and packages
 	CacheDir string // of providers, for all modules of this machine; empty: below Dir. The user's own setting of Terraform goes first
 	Logger   hclog.Logger
-	Now      func() time.Time
+	// Environ returns the variables by which Terraform's providers reach a target; one that is
+	// empty is removed. Nil: no target needs any.
+	Environ func(context.Context, pipeline.Target) (map[string]string, error)
+	Now     func() time.Time
 	// Grace is what a cancelled Terraform has to end what is under way; 0 means DefaultGrace.
 	Grace time.Duration
 	// LockWait bounds the wait for another change of the same environment on this machine;

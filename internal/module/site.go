@@ -31,6 +31,7 @@ type inputs struct {
 	Variables map[string]json.RawMessage `json:"variables,omitempty"`
 	Secrets   map[string]json.RawMessage `json:"secrets,omitempty"`
 	Facts     pipeline.ModuleFacts       `json:"facts"`
+	Target    *pipeline.Target           `json:"target,omitempty"` // where the environment is; nil: where the ledger is
 	Stateful  []string                   `json:"stateful,omitempty"`
 	Timeout   time.Duration              `json:"timeout,omitempty"`
 
