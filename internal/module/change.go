@@ -34,10 +34,8 @@ func (m *Modules) change(ctx context.Context, op string, site *keptSite, to io.W
 	}
 	log := m.newLog(to, in, site.Applied, site.Serving)
 	defer func() { _ = log.Finish() }()
-	if site.version != "" && len(site.fences) > 0 { // whoever was displaced can't write from now on
-		if err := site.save(ctx, op); err != nil {
-			return err
-		}
+	if err := site.show(ctx, op); err != nil { // whoever was displaced can't write from now on
+		return err
 	}
 	w, err := m.openWorkdir(ctx, site.environment, log)
 	if err != nil {

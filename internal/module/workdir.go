@@ -38,7 +38,7 @@ type workdir struct {
 // journal says that a state here may have what the store has not.
 type journal struct {
 	Writer string `json:"writer"` // of the changes of the site since
-	Base   string `json:"base"`   // version of the site before
+	Base   string `json:"base"`   // digest of the state before
 }
 
 func (w *workdir) path(parts ...string) string {
@@ -145,7 +145,7 @@ func (w *workdir) awaitStray(ctx context.Context, log *runlog.Log) error {
 
 // begin notes that Terraform may change the state from now on, and gives it the stored one.
 func (w *workdir) begin(site *keptSite) error {
-	doc, err := json.Marshal(journal{site.writer, site.version})
+	doc, err := json.Marshal(journal{site.writer, digestOf(site.State)})
 	if err != nil {
 		return err
 	}
@@ -218,7 +218,7 @@ func (w *workdir) recover(ctx context.Context, site *keptSite, now time.Time, lo
 			return err
 		}
 	case bytes.Equal(local, site.State):
-	case j.Writer != site.Writer && j.Base != site.version:
+	case j.Writer != site.Writer && j.Base != digestOf(site.State):
 		if err := w.setAside(l, local, site, now, log); err != nil {
 			return err
 		}
