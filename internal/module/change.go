@@ -75,7 +75,7 @@ func (c *change) apply(ctx context.Context, in *inputs, data []byte, allowDestro
 		return err
 	}
 	if lost := losing(plan.changes, c.site.State, kept); len(lost) > 0 && !allowDestroy {
-		return refuse(c.op, lost)
+		return refuse(t.of(c.op), lost)
 	}
 	// The record comes before the first resource, so that none is without one.
 	if _, err := c.m.config.Store.Put(ctx, c.site.spot.pack(in.Package), data, ""); err != nil && pipeline.CodeOf(err) != pipeline.CodeConflict {
@@ -90,7 +90,7 @@ func (c *change) apply(ctx context.Context, in *inputs, data []byte, allowDestro
 			return err
 		}
 	}
-	c.done = plan.changes
+	c.op, c.done = t.of(c.op), plan.changes
 	return c.applied(ctx)
 }
 

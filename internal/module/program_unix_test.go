@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -60,6 +61,26 @@ func TestNoProgram(t *testing.T) {
 	w := newWorld(t)
 	t.Setenv("PATH", t.TempDir())
 	w.fails(w.Check(pipeline.Module{Directory: "env"}), pipeline.CodeInvalid, "PATH has neither Terraform nor OpenTofu", "Install one of them")
+}
+
+// A working directory that a stranger has locked is waited for, and the error names the lock.
+func TestLockedDirectory(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.config.LockWait = 3 * noteAfter / 2
+	r := w.request(w.module("output \"x\" { value = 1 }\n"))
+	lock := filepath.Join(w.dir, "work", "e-1", "lock")
+	w.ok(os.MkdirAll(filepath.Dir(lock), 0o700))
+	stranger, err := lockFile(t.Context(), lock, "the test")
+	w.ok(err)
+	_, err = w.Apply(t.Context(), r)
+	w.fails(err, pipeline.CodeLocked, "lock the module of environment e-1", "another process has locked "+lock, "Wait until it ends", "fuser "+lock)
+	if !strings.Contains(w.said(), "another process has locked "+lock) {
+		t.Errorf("the log does not say what it waits for")
+	}
+	w.ok(stranger.Close())
+	_, err = w.Apply(t.Context(), r)
+	w.ok(err)
 }
 
 // A state that a stranger has locked is nobody's to take, and the stranger is not touched.

@@ -59,6 +59,10 @@ func (m *Modules) openWorkdir(ctx context.Context, environment string, log *runl
 	w := &workdir{dir: filepath.Join(m.config.Dir, escape(environment))}
 	patient, cancel := context.WithTimeout(ctx, m.config.LockWait)
 	defer cancel()
+	note := time.AfterFunc(noteAfter, func() {
+		log.Note("another process has locked %s: wait for up to %s until it ends", w.path("lock"), m.config.LockWait)
+	})
+	defer note.Stop()
 	for w.lock == nil {
 		file, err := lockFile(patient, w.path("lock"), "the module of environment "+environment)
 		switch {
@@ -82,6 +86,9 @@ func (m *Modules) openWorkdir(ctx context.Context, environment string, log *runl
 	endPlugins(w.dir)
 	return w, nil
 }
+
+// noteAfter is how long a change waits for another one before its log says so.
+const noteAfter = 2 * time.Second
 
 // isAt reports whether an open file is the one that has a name.
 func isAt(file *os.File, name string) bool {
