@@ -5,12 +5,14 @@ package e2e_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // insteadConfig is a short pipeline whose production is a module: nothing else runs.
@@ -211,6 +213,124 @@ resource "terraform_data" "database" {
 	s.has("another build", "database", "network")
 	s.destroy()
 	s.has("a destroy")
+	s.alone()
+}
+
+// What a module prints is cut in the log of its run, and takes no memory. Terraform needs
+// minutes for that, so it is a part of `make soak`.
+func TestModulePrintsMuch(t *testing.T) {
+	if os.Getenv("PENSTOCK_SOAK") == "" {
+		t.Skip("takes minutes: `make soak` runs it")
+	}
+	t.Parallel()
+	const size = 64 << 20
+	s := newInsteadSite(t, "1h", fmt.Sprintf(`
+resource "terraform_data" "noise" {
+  provisioner "local-exec" { command = "yes $(head -c 4000 /dev/zero | tr '\\000' x) | head -c %d; touch 'CLOUD/made'" }
+  provisioner "local-exec" {
+    when    = destroy
+    command = "rm 'CLOUD/made'"
+  }
+}
+`, size))
+	var out strings.Builder
+	cmd := s.interruptible(&out)
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	memory := int64(0)
+	for running := true; running; {
+		select {
+		case err := <-ended:
+			if running = false; err != nil {
+				t.Fatalf("the apply: %v\n%s", err, out.String())
+			}
+		case <-tick.C:
+			memory = max(memory, s.providerMemory())
+		}
+	}
+	s.has("a module that prints much", "made")
+	logs, err := filepath.Glob(filepath.Join(s.dir, ".penstock", "logs", "p", "*.log"))
+	s.must(err)
+	longest := int64(0)
+	for _, name := range logs {
+		info, err := os.Stat(name)
+		s.must(err)
+		longest = max(longest, info.Size())
+	}
+	t.Logf("the provider took up to %d MiB, and the log has %d MiB", memory>>20, longest>>20)
+	if memory == 0 || memory > 200<<20 {
+		t.Errorf("the provider took up to %d MiB", memory>>20)
+	}
+	if longest > 20<<20 {
+		t.Errorf("the log has %d MiB", longest>>20)
+	}
+	if text := s.penstock("logs", "p", "production"); !strings.Contains(text, "terraform_data.noise: created") {
+		t.Errorf("the log does not say how the module ended:\n%s", text[max(0, len(text)-2000):])
+	}
+	s.destroy()
+	s.has("a destroy")
+	s.alone()
+}
+
+// providerMemory returns the most memory that the site's provider has held so far; 0 if none
+// runs.
+func (s *site) providerMemory() int64 {
+	s.t.Helper()
+	for pid, line := range s.processes() {
+		if !isVictim("provider", line) {
+			continue
+		}
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil {
+			return 0 // it has just ended
+		}
+		for line := range strings.Lines(string(status)) {
+			var kib int64
+			if n, _ := fmt.Sscanf(line, "VmHWM: %d kB", &kib); n == 1 {
+				return kib << 10
+			}
+		}
+	}
+	return 0
+}
+
+// A disk that gets full ends the module's apply while there is room for its state. What was
+// made is known, and the next apply goes on, once there is room.
+func TestModuleFillsDisk(t *testing.T) {
+	t.Parallel()
+	s := newInsteadSite(t, "1h", "")
+	s.must(os.Mkdir(s.work(), 0o700))
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=32m,mode=700", "tmpfs", s.work()).CombinedOutput(); err != nil {
+		t.Skipf("no small disk can be had: %v %s", err, out)
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("umount", "--lazy", s.work()).CombinedOutput(); err != nil {
+			t.Errorf("umount: %v %s", err, out)
+		}
+	})
+	fill := filepath.Join(s.work(), "fill")
+	s.setInstead(strings.ReplaceAll(`
+resource "terraform_data" "first" {
+  provisioner "local-exec" { command = "touch 'CLOUD/first'" }
+  provisioner "local-exec" {
+    when    = destroy
+    command = "rm 'CLOUD/first'"
+  }
+}
+resource "terraform_data" "second" {
+  triggers_replace = [terraform_data.first.id]
+  provisioner "local-exec" { command = "test -e 'CLOUD/room' || { dd if=/dev/zero of='FILL' bs=64k; sleep 3600; }" }
+}
+`, "FILL", fill))
+	s.applyFails(`of stage "production": apply module`, "is full: it has", "Make room on the disk, and try again")
+	s.must(os.Remove(fill))
+	s.write(filepath.Join(s.cloud(), "room"), "")
+	s.apply()
+	s.has("the next apply", "first", "room")
+	s.destroy()
+	s.has("a destroy", "room")
 	s.alone()
 }
 

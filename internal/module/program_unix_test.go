@@ -6,10 +6,12 @@
 package module
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -53,6 +55,55 @@ func TestProgram(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		} else if err != nil {
 			w.fails(err, c.code, c.texts...)
+		}
+	}
+}
+
+// What a Terraform prints, 1 GiB here, takes neither memory nor disk: the log has a part of it,
+// and all that Terraform itself says.
+func TestPrintsMuch(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	size := 256 << 20
+	if os.Getenv("PENSTOCK_SOAK") != "" {
+		size = 1 << 30
+	}
+	line := `{"type":"provision_progress","hook":{"resource":{"addr":"terraform_data.noise"},"provisioner":"local-exec","output":"` + strings.Repeat("x", 8<<10) + `"}}`
+	program := w.script("terraform", fmt.Sprintf(`
+case $1 in
+version) echo '{"terraform_version": "1.11.0"}' ;;
+plan) exit 2 ;;
+apply)
+  echo '{"type":"apply_start","hook":{"resource":{"addr":"terraform_data.noise"},"action":"create"}}'
+  yes '%s' | head -n %d
+  echo '{"type":"apply_complete","hook":{"resource":{"addr":"terraform_data.noise"},"action":"create"}}'
+  ;;
+esac
+`, line, size/len(line)))
+	r := w.request(w.module("output \"x\" { value = 1 }\n"))
+	r.Program = program
+	file := filepath.Join(w.dir, "log")
+	log, err := os.Create(file)
+	w.ok(err)
+	r.Log = log
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	_, err = w.Apply(t.Context(), r)
+	w.ok(err)
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 64<<20 {
+		t.Errorf("it holds %d MiB more than before", grown>>20)
+	}
+	text, err := os.ReadFile(file)
+	w.ok(err)
+	if len(text) > 20<<20 {
+		t.Errorf("the log has %d MiB", len(text)>>20)
+	}
+	for _, want := range []string{"terraform_data.noise: creating", "more lines were dropped", "terraform_data.noise: created in 0s"} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("the log lacks %q", want)
 		}
 	}
 }
