@@ -182,7 +182,7 @@ func (m *Modules) Apply(ctx context.Context, r pipeline.ModuleRequest) (pipeline
 		err := c.apply(ctx, in, data, r.AllowDestroy, nil)
 		if err == nil {
 			out, err = expandOutputs(c.site.Outputs)
-			out.Changes = c.done
+			out.Changes, err = c.done, pipeline.During(c.op, err)
 		}
 		return err
 	})

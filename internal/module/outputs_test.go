@@ -54,6 +54,7 @@ func TestWrongOutputs(t *testing.T) {
 		"endpoint is no URL":    {"endpoint", `"shop.example.com"`, false, `output "endpoint" is "shop.example.com", and has to be a URL`},
 		"endpoint is an object": {"endpoint", `{}`, false, `output "endpoint" is an object`},
 		"endpoint is secret":    {"endpoint", `"http://a"`, true, `is sensitive`},
+		"data is a text":        {"data", `"snapshot-1"`, false, `output "data" is a string, and has to be an object`},
 		"instance is a text":    {"instance", `"sg-1"`, false, `output "instance" has to be an object of security_group_ids`},
 		"instance has others":   {"instance", `{"security_groups": []}`, false, `unknown field "security_groups"`},
 	} {

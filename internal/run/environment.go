@@ -352,11 +352,11 @@ func (a *attempt) abandonEnvironment(ctx context.Context, status pipeline.RunSta
 		}
 		return nil, a.collector.EndEnvironment(ctx, a.run.Pipeline, a.lease, env)
 	}
-	if err := a.of(env, a.lease, a.log).Discard(ctx, env.ID, a.run.Fleet); err != nil {
-		return nil, fmt.Errorf("discard fleet of %s: %w", env.Describe(), err)
-	}
 	if env.Status == pipeline.EnvLaunching { // it was new, so nothing serves in it
 		return nil, a.collector.EndEnvironment(ctx, a.run.Pipeline, a.lease, env)
+	}
+	if err := a.of(env, a.lease, a.log).Discard(ctx, env.ID, a.run.Fleet); err != nil {
+		return nil, fmt.Errorf("discard fleet of %s: %w", env.Describe(), err)
 	}
 	return nil, nil
 }
