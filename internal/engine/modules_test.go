@@ -147,7 +147,7 @@ func (m memModules) Site(_ context.Context, environment string) (at pipeline.Mod
 		}
 		at = pipeline.ModuleSite{Applied: site.applied.Fleet, Serving: site.serving.Fleet, Outputs: pipeline.ModuleOutputs{
 			Env:       map[string]string{"DATABASE": "db of " + environment, "OVERRIDDEN": "by the module"},
-			SecretEnv: pipeline.Secrets{"PASSWORD": "hush"},
+			SecretEnv: pipeline.Secrets{"PASSWORD": "hush", "REPLACED": "by the module"},
 			Others:    map[string]json.RawMessage{"console": json.RawMessage(`"https://example.com/"`)},
 			Data:      json.RawMessage(`"data of ` + environment + `"`),
 		}}
@@ -214,13 +214,13 @@ func TestModuleOutputs(t *testing.T) {
 	d := withModule(t, beside)
 	d.shop.Module.Variables = map[string]json.RawMessage{"size": json.RawMessage(`"small"`), "zones": json.RawMessage(`["a"]`)}
 	stages := route("1")
-	stages[1].Env.Env = map[string]string{"OVERRIDDEN": "by the stage"}
+	stages[1].Env.Env = map[string]string{"OVERRIDDEN": "by the stage", "REPLACED": "by the stage"}
 	stages[1].Env.Variables = map[string]json.RawMessage{"size": json.RawMessage(`"large"`)}
 	stages[1].Steps = []pipeline.Step{{Name: "journeys", Command: "journeys"}}
 	d.during["journeys"] = func() {
 		for id, env := range d.envs {
 			r, site := env.requests[env.pending], d.sites[id]
-			if r.Env["DATABASE"] != "db of "+id || r.Env["OVERRIDDEN"] != "by the stage" || r.Secrets["PASSWORD"] != "hush" {
+			if r.Env["DATABASE"] != "db of "+id || r.Env["OVERRIDDEN"] != "by the stage" || r.Secrets["PASSWORD"] != "hush" || r.Env["REPLACED"] != "by the stage" || r.Secrets["REPLACED"] != "" {
 				t.Errorf("the service gets %v and %d secrets", r.Env, len(r.Secrets))
 			}
 			if v := site.applied.Variables; string(v["size"]) != `"large"` || string(v["zones"]) != `["a"]` {
