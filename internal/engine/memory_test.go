@@ -29,30 +29,33 @@ var errKilled = errors.New("the process was killed")
 // that work on it. A process can be killed at its nth call that changes the world,
 // before or after the effect; from then on none of its calls has an effect.
 type world struct {
-	mu        sync.Mutex
-	clock     time.Time
-	record    *ledgertest.Memory
-	images    map[string]int64
-	envs      map[string]*memEnv
-	fences    map[string]int64 // highest token of each lease
-	artifacts map[string][]byte
-	logs      map[string]*bytes.Buffer
-	published map[string]pipeline.Publication // by image
-	builders  map[string]bool                 // by token of their bake
-	snapshots map[string]bool                 // of images that are half removed
-	form      form                            // of the module that makes environments
-	sites     map[string]*memSite             // by environment
-	planned   []pipeline.ModuleRequest        // of modules
-	planFails error
-	seenBy    map[string]pipeline.StepRequest // by command: what it was run with
-	prepared  int                             // fleets brought up
-	shifted   int
-	alarmed   bool              // no fleet keeps the traffic
-	reused    string            // the fleet that Prepare takes again, instead of a new one
-	unhealthy map[string]bool   // artifact digests whose service never becomes healthy
-	stepRuns  map[string]int    // by command
-	hooked    []string          // what hooks did, in order
-	during    map[string]func() // by command or step: called while a step runs
+	mu         sync.Mutex
+	clock      time.Time
+	record     *ledgertest.Memory
+	images     map[string]int64
+	envs       map[string]*memEnv
+	fences     map[string]int64 // highest token of each lease
+	artifacts  map[string][]byte
+	logs       map[string]*bytes.Buffer
+	published  map[string]pipeline.Publication // by image
+	builders   map[string]bool                 // by token of their bake
+	snapshots  map[string]bool                 // of images that are half removed
+	form       form                            // of the module that makes environments
+	sites      map[string]*memSite             // by environment
+	planned    []pipeline.ModuleRequest        // of modules
+	planFails  error
+	checked    []string                // environments that were checked for drift
+	drifted    []pipeline.ModuleChange // what such a check finds
+	driftFails error
+	seenBy     map[string]pipeline.StepRequest // by command: what it was run with
+	prepared   int                             // fleets brought up
+	shifted    int
+	alarmed    bool              // no fleet keeps the traffic
+	reused     string            // the fleet that Prepare takes again, instead of a new one
+	unhealthy  map[string]bool   // artifact digests whose service never becomes healthy
+	stepRuns   map[string]int    // by command
+	hooked     []string          // what hooks did, in order
+	during     map[string]func() // by command or step: called while a step runs
 }
 
 type memEnv struct {
@@ -86,7 +89,7 @@ func (w *world) copied() *world {
 		e.requests, e.installed = maps.Clone(env.requests), maps.Clone(env.installed)
 		c.envs[id] = &e
 	}
-	c.form = w.form
+	c.form, c.drifted = w.form, w.drifted
 	for id, site := range w.sites {
 		s := *site
 		c.sites[id] = &s

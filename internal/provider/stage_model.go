@@ -44,6 +44,7 @@ type stageModel struct {
 	Endpoint  types.String `tfsdk:"endpoint"`
 	Instances types.Int64  `tfsdk:"instances"`
 	FinishDue types.String `tfsdk:"finish_due"`
+	Drift     types.List   `tfsdk:"drift"`
 }
 
 // environmentModel is a stage's environment.
@@ -257,6 +258,7 @@ func flattenStatus(st report.StageView, p pipeline.Pipeline, m *stageModel) {
 	m.Passed = flattenPassed(m.Pipeline.ValueString(), st.Stage.Name, orNull(st.Passed))
 	m.ImageID, m.Endpoint = orNull(st.Image), types.StringNull()
 	m.Instances = intOrNull(st.Stage.Instances(p))
+	m.Drift = flattenDrift(st.Drift)
 	m.FinishDue = types.StringNull()
 	if st.Move.Action == gate.ActionFinish {
 		m.FinishDue = orNull(st.Move.Candidate.ID)
@@ -284,6 +286,9 @@ func (m *stageModel) keep(ctx context.Context, planned stageModel) {
 	if !planned.Instances.IsUnknown() {
 		m.Instances = planned.Instances
 	}
+	if !planned.Drift.IsUnknown() {
+		m.Drift = planned.Drift
+	}
 }
 
 // exports lists the strings that the stage exports.
@@ -300,7 +305,7 @@ func (m *stageModel) markUnknown(name types.String) {
 	if !name.IsUnknown() && !m.Pipeline.IsUnknown() {
 		m.Passed = flattenPassed(m.Pipeline.ValueString(), name.ValueString(), types.StringUnknown())
 	}
-	m.Instances = types.Int64Unknown()
+	m.Instances, m.Drift = types.Int64Unknown(), types.ListUnknown(driftType)
 }
 
 // sameFront reports whether two definitions of a persistent environment have the
