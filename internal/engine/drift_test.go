@@ -188,12 +188,12 @@ func TestDriftCheckFails(t *testing.T) {
 	if _, err := d.Pipelines.Update(d.ctx, d.shop); err != nil {
 		t.Fatal(err)
 	}
-	d.driftFails = errors.New("no valid credential sources found")
+	d.unchecked = errors.New("no valid credential sources found")
 	drift, checked := d.check()
 	if !checked || drift == nil || drift.Any() || !strings.Contains(drift.Unknown, "credential") {
 		t.Fatalf("it returns %+v, %v", drift, checked)
 	}
-	d.driftFails = nil
+	d.unchecked = nil
 	d.later(9 * time.Minute)
 	if drift, checked = d.check(); checked || drift.Unknown == "" {
 		t.Errorf("too early, it returns %+v, %v", drift, checked)

@@ -29,34 +29,38 @@ var errKilled = errors.New("the process was killed")
 // that work on it. A process can be killed at its nth call that changes the world,
 // before or after the effect; from then on none of its calls has an effect.
 type world struct {
-	mu         sync.Mutex
-	clock      time.Time
-	record     *ledgertest.Memory
-	images     map[string]int64
-	envs       map[string]*memEnv
-	fences     map[string]int64 // highest token of each lease
-	artifacts  map[string][]byte
-	logs       map[string]*bytes.Buffer
-	published  map[string]pipeline.Publication // by image
-	builders   map[string]bool                 // by token of their bake
-	snapshots  map[string]bool                 // of images that are half removed
-	form       form                            // of the module that makes environments
-	sites      map[string]*memSite             // by environment
-	planned    []pipeline.ModuleRequest        // of modules
-	planFails  error
-	checked    []string                // environments that were checked for drift
-	drifted    []pipeline.ModuleChange // what such a check finds
-	driftFails error
-	seenBy     map[string]pipeline.StepRequest // by command: what it was run with
-	prepared   int                             // fleets brought up
-	shifted    int
-	alarmed    bool              // no fleet keeps the traffic
-	reused     string            // the fleet that Prepare takes again, instead of a new one
-	unhealthy  map[string]bool   // artifact digests whose service never becomes healthy
-	stepRuns   map[string]int    // by command
-	hooked     []string          // what hooks did, in order
-	during     map[string]func() // by command or step: called while a step runs
+	mu        sync.Mutex
+	clock     time.Time
+	record    *ledgertest.Memory
+	images    map[string]int64
+	envs      map[string]*memEnv
+	fences    map[string]int64 // highest token of each lease
+	artifacts map[string][]byte
+	logs      map[string]*bytes.Buffer
+	published map[string]pipeline.Publication // by image
+	names     map[string]memName              // of channels
+	builders  map[string]bool                 // by token of their bake
+	snapshots map[string]bool                 // of images that are half removed
+	form      form                            // of the module that makes environments
+	sites     map[string]*memSite             // by environment
+	planned   []pipeline.ModuleRequest        // of modules
+	planFails error
+	checked   []string                        // environments that were checked for drift
+	drifted   []pipeline.ModuleChange         // what such a check finds
+	unchecked error                           // of such a check
+	seenBy    map[string]pipeline.StepRequest // by command: what it was run with
+	prepared  int                             // fleets brought up
+	shifted   int
+	alarmed   bool              // no fleet keeps the traffic
+	reused    string            // the fleet that Prepare takes again, instead of a new one
+	unhealthy map[string]bool   // artifact digests whose service never becomes healthy
+	stepRuns  map[string]int    // by command
+	hooked    []string          // what hooks did, in order
+	during    map[string]func() // by command or step: called while a step runs
 }
+
+// memName is what a name leads to, and whose it is.
+type memName struct{ image, build, owner string }
 
 type memEnv struct {
 	serving, pending string
@@ -74,7 +78,7 @@ func newWorld() *world {
 	return &world{
 		clock: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), record: &ledgertest.Memory{},
 		images: map[string]int64{"img-base": 1}, envs: map[string]*memEnv{}, fences: map[string]int64{}, artifacts: map[string][]byte{},
-		logs: map[string]*bytes.Buffer{}, published: map[string]pipeline.Publication{}, builders: map[string]bool{}, snapshots: map[string]bool{}, unhealthy: map[string]bool{}, stepRuns: map[string]int{}, during: map[string]func(){},
+		logs: map[string]*bytes.Buffer{}, published: map[string]pipeline.Publication{}, names: map[string]memName{}, builders: map[string]bool{}, snapshots: map[string]bool{}, unhealthy: map[string]bool{}, stepRuns: map[string]int{}, during: map[string]func(){},
 		form: noModule, sites: map[string]*memSite{}, seenBy: map[string]pipeline.StepRequest{},
 	}
 }
@@ -98,7 +102,7 @@ func (w *world) copied() *world {
 		c.logs[id] = bytes.NewBuffer(bytes.Clone(log.Bytes()))
 	}
 	c.fences, c.hooked = maps.Clone(w.fences), slices.Clone(w.hooked)
-	c.images, c.artifacts, c.published = maps.Clone(w.images), maps.Clone(w.artifacts), maps.Clone(w.published)
+	c.images, c.artifacts, c.published, c.names = maps.Clone(w.images), maps.Clone(w.artifacts), maps.Clone(w.published), maps.Clone(w.names)
 	c.unhealthy, c.stepRuns, c.during = maps.Clone(w.unhealthy), maps.Clone(w.stepRuns), maps.Clone(w.during)
 	return c
 }
@@ -302,6 +306,29 @@ func (p memPlatform) Publish(ctx context.Context, r pipeline.PublishRequest) (co
 	return copies, p.change(ctx, "publish", func() error {
 		p.published[r.Image] = r.Publication
 		copies = map[string]string{"here": r.Image}
+		return nil
+	})
+}
+
+func (p memPlatform) Point(ctx context.Context, r pipeline.PointRequest) error {
+	return p.change(ctx, "point", func() error {
+		n := memName{image: r.Images["here"], build: r.Labels.Build, owner: r.Labels.Stage}
+		if before, ok := p.names[r.Name]; ok && before.owner != n.owner && !r.Adopt {
+			return pipeline.Errorf(pipeline.CodeConflict, "point", "channel %s is of %s", r.Name, before.owner)
+		}
+		if _, placed := p.published[n.image]; !placed {
+			return pipeline.Errorf(pipeline.CodeInternal, "point", "image %s is not placed", n.image)
+		}
+		p.names[r.Name] = n
+		return nil
+	})
+}
+
+func (p memPlatform) Unpoint(ctx context.Context, r pipeline.UnpointRequest) error {
+	return p.change(ctx, "unpoint", func() error {
+		if p.names[r.Name].owner == r.Labels.Stage {
+			delete(p.names, r.Name)
+		}
 		return nil
 	})
 }

@@ -81,7 +81,7 @@ func changesTo(r pipeline.ModuleRequest) []pipeline.ModuleChange {
 func (m memModules) Drift(ctx context.Context, environment string, _ io.Writer) (p pipeline.ModulePlan, err error) {
 	err = m.do(ctx, func() error { // it changes nothing, and can be killed
 		m.checked, p.Drift = append(m.checked, environment), m.drifted
-		return m.driftFails
+		return m.unchecked
 	})
 	if during := m.during["drift check"]; during != nil {
 		during()

@@ -70,6 +70,24 @@ func (p *Platform) Publish(ctx context.Context, r pipeline.PublishRequest) (map[
 	return p.images.Publish(ctx, r)
 }
 
+// Point implements pipeline.Images: the name is that of a parameter of SSM.
+func (p *Platform) Point(ctx context.Context, r pipeline.PointRequest) error {
+	ctx, err := p.fenced(ctx)
+	if err != nil {
+		return err
+	}
+	return p.images.Point(ctx, r)
+}
+
+// Unpoint implements pipeline.Images.
+func (p *Platform) Unpoint(ctx context.Context, r pipeline.UnpointRequest) error {
+	ctx, err := p.fenced(ctx)
+	if err != nil {
+		return err
+	}
+	return p.images.Unpoint(ctx, r)
+}
+
 // RemoveImage implements pipeline.Images.
 func (p *Platform) RemoveImage(ctx context.Context, id string) error {
 	ctx, err := p.fenced(ctx)

@@ -32,7 +32,6 @@ const opPublish = "publish image"
 const (
 	tagOf         = "penstock:image"       // of a copy and of its snapshots: the image that it is of
 	tagRegions    = "penstock:regions"     // with copies
-	tagParameter  = "penstock:parameter"   // that holds the ID
 	tagKeepShared = "penstock:keep-shared" // true: not removed while others may launch it
 )
 
@@ -94,7 +93,6 @@ func (m *Images) Publish(ctx context.Context, r pipeline.PublishRequest) (map[st
 		there := m.in(region)
 		if err := errors.Join(
 			there.share(ctx, images[region], want, r.Log),
-			there.parameter(ctx, images[region], want.Parameter, r.Labels, r.Log),
 			there.guard(ctx, images[region], want),
 		); err != nil {
 			return nil, err
