@@ -203,7 +203,7 @@ func (c card) Says() string {
 		return "no build yet"
 	case c.CurrentTone == "serving":
 		return "serving"
-	case c.CurrentTone == "failed" && env == nil:
+	case c.CurrentTone == "failed" && env == nil && !c.Stage.Spread():
 		return "down"
 	case c.CurrentTone == "failed":
 		return "degraded"
@@ -238,6 +238,9 @@ func (c card) Endpoint() string {
 
 // Health says how many instances serve; empty if that is not known.
 func (c card) Health() string {
+	if c.Stage.Spread() {
+		return reason.Serving(c.Current.Targets) + " targets"
+	}
 	env := c.Current.Environment
 	if env == nil || env.Purpose != pipeline.ForStage || env.Instances == 0 || env.Healthy == 0 && env.Status == pipeline.EnvRunning {
 		return ""

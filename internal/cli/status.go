@@ -95,10 +95,26 @@ type statusCurrent struct {
 	Run         string          `json:"run,omitempty"`         // of the build there
 	Environment string          `json:"environment,omitempty"` // the ID of the one in which the build can be seen
 	Endpoint    string          `json:"endpoint,omitempty"`
-	Instances   int             `json:"instances,omitempty"` // that the environment is to have
-	Healthy     int             `json:"healthy,omitempty"`   // of them
-	Paused      *statusPaused   `json:"paused,omitempty"`    // by whom
-	Override    *statusOverride `json:"override,omitempty"`  // by which the build passed there
+	Instances   int             `json:"instances,omitempty"`                      // that the environment is to have
+	Healthy     int             `json:"healthy,omitempty"`                        // of them
+	Targets     []statusTarget  `json:"targets,omitempty" shape:"status_targets"` // of a stage with several, in the order of their waves
+	Paused      *statusPaused   `json:"paused,omitempty"`                         // by whom
+	Override    *statusOverride `json:"override,omitempty"`                       // by which the build passed there
+}
+
+// statusTarget is what a stage is at, at one of its targets.
+type statusTarget struct {
+	Name  string `json:"name"`
+	Wave  int    `json:"wave"`
+	Build string `json:"build,omitempty"` // that its environment runs
+	statusNamed
+	Since       time.Time                  `json:"since,omitzero"` // it does
+	Environment string                     `json:"environment,omitempty"`
+	Status      pipeline.EnvironmentStatus `json:"status,omitempty"` // of the environment; absent without one
+	Reason      string                     `json:"reason,omitempty"`
+	Endpoint    string                     `json:"endpoint,omitempty"`
+	Instances   int                        `json:"instances,omitempty"`
+	Healthy     int                        `json:"healthy,omitempty"`
 }
 
 // statusNamed is how people name a build, beside its ID.
@@ -292,6 +308,14 @@ func describeCurrent(v report.StageView) statusCurrent {
 	c := statusCurrent{Build: v.Current.Build, statusNamed: namedBuild(v.Build(v.Current.Build)), Since: v.Current.Since, Run: v.Current.Run}
 	if env := v.Current.Environment; env != nil {
 		c.Environment, c.Endpoint, c.Instances, c.Healthy = env.ID, env.Endpoint, env.Instances, env.Healthy
+	}
+	for _, t := range v.Current.Targets {
+		target := statusTarget{Name: t.Name, Wave: t.Wave, Build: t.Build, statusNamed: namedBuild(v.Build(t.Build)), Since: t.Since}
+		if env := t.Environment; env != nil {
+			target.Environment, target.Status, target.Reason, target.Endpoint = env.ID, env.Status, env.Reason, env.Endpoint
+			target.Instances, target.Healthy = env.Instances, env.Healthy
+		}
+		c.Targets = append(c.Targets, target)
 	}
 	if by := v.Current.Pause; by != nil {
 		c.Paused = &statusPaused{by.Actor, by.Reason, by.At}

@@ -75,6 +75,10 @@ func word(v report.StageView) string {
 		return "dead"
 	case !v.Stage.Persistent() || v.Current.Build == "" || v.Signal != gate.SignalServing && v.Signal != gate.SignalFailed:
 		return string(v.Status)
+	case v.Signal == gate.SignalServing && v.Stage.Spread():
+		return "serving " + reason.Serving(v.Current.Targets)
+	case v.Stage.Spread():
+		return "degraded " + reason.Serving(v.Current.Targets)
 	case env == nil:
 		return "down"
 	case env.Instances == 0 || env.Healthy == 0 && v.Signal == gate.SignalServing: // not known
@@ -119,6 +123,9 @@ func comes(v report.StageView, when func(time.Time) string) string {
 	}
 	if o := v.Current.Override; o != nil {
 		text += fmt.Sprintf("  %s overridden by %s: %s", present.Build(v.Build(o.Build).Number, o.Build), o.Actor, o.Reason)
+	}
+	if targets := reason.Targets(v.Current.Targets, func(id string) string { b := v.Build(id); return present.Build(b.Number, b.ID) }); targets != "" {
+		text += "  " + targets
 	}
 	if drift := reason.Drift(v.Drift, when); drift != "" {
 		text += "  " + drift

@@ -61,6 +61,9 @@ func Of(st *pipeline.State, e pipeline.Event) []pipeline.Notice {
 }
 
 func (s then) noticesOfRun(r pipeline.Run, hold *pipeline.Current, say func(pipeline.Notice)) {
+	if _, target := pipeline.CutTarget(r.Stage); target != "" {
+		return // the run of the whole stage says what became of its targets
+	}
 	n := pipeline.Notice{Stage: r.Stage, Build: r.Build, Run: r.ID, Image: r.Image, Actor: r.Actor}
 	stage := s.Stages[r.Stage]
 	failed, passed := r.Stage+" failed for "+s.name(r.Build), s.name(r.Build)+" passed "+r.Stage
@@ -84,7 +87,7 @@ func (s then) noticesOfRun(r pipeline.Run, hold *pipeline.Current, say func(pipe
 		if hold != nil && s.Builds[hold.Previous].Order > s.Builds[r.Build].Order {
 			n.Kind, n.Text = pipeline.NoticeRolledBack, fmt.Sprintf("%s is back at %s, from %s.", r.Stage, s.name(r.Build), s.name(hold.Previous))
 		}
-		if env, ok := s.RunEnvironment(r.Stage, pipeline.ForStage); ok {
+		if env, ok := s.EnvironmentOf(stage, pipeline.ForStage); ok {
 			n.Endpoint = env.Endpoint
 		}
 	case stage.Approval && !s.Passed(r.Stage, r.Build):

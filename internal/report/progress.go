@@ -50,9 +50,12 @@ func (r *Reports) progress(ctx context.Context, st *pipeline.State, stage string
 	if err != nil || run.Status.Final() {
 		return nil, err
 	}
-	p := &Progress{Run: run, Of: len(st.Stages[stage].Steps)}
+	p, of := &Progress{Run: run}, st.Stages[stage]
+	if !of.Spread() { // else each target runs them
+		p.Of = len(of.Steps)
+	}
 	if done := len(run.Steps); run.Phase == pipeline.PhaseSteps && done < p.Of {
-		p.Step, p.Number = st.Stages[stage].Steps[done].Name, done+1
+		p.Step, p.Number = of.Steps[done].Name, done+1
 	}
 	key := lock.Run(name, run.Summary()).String()
 	p.Dead = true

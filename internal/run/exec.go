@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -33,6 +34,14 @@ func (e *Environments) Find(ctx context.Context, r EnvironmentRef) (pipeline.Env
 				WithAdvice(pipeline.Advice{Verb: pipeline.VerbListEnvironments, Pipeline: r.Pipeline})
 		}
 		return env, nil
+	}
+	if stage := st.Stages[r.Stage]; stage.Spread() {
+		var names []string
+		for _, at := range stage.AtTargets() {
+			names = append(names, at.Name)
+		}
+		return pipeline.Environment{}, pipeline.Errorf(pipeline.CodeInvalid, op, "stage %q has an environment at each of its targets", r.Stage).
+			WithHint("Name one of them: %s.", strings.Join(names, ", "))
 	}
 	for _, purpose := range []pipeline.EnvironmentPurpose{pipeline.ForStage, pipeline.ForInquiry, pipeline.ForRun} {
 		if env, ok := st.RunEnvironment(r.Stage, purpose); ok {
