@@ -227,6 +227,7 @@ type BakeRequest struct {
 type PublishRequest struct {
 	Image       string
 	Publication Publication // without its Channel, which Point sets
+	Targets     []Target    // whose environments are launched from it: each needs it in its region, for its account
 	Labels      Labels
 	Log         io.Writer
 }
