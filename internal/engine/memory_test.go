@@ -299,6 +299,13 @@ func (p memPlatform) CheckImage(r pipeline.ImageDefinition) error {
 	return nil
 }
 
+func (p memPlatform) CheckPublication(r pipeline.Publication) error {
+	if len(r.Regions) > 2 {
+		return pipeline.Errorf(pipeline.CodeInvalid, "check", "this platform has two regions")
+	}
+	return nil
+}
+
 func (p memPlatform) Publish(ctx context.Context, r pipeline.PublishRequest) (copies map[string]string, err error) {
 	return copies, p.change(ctx, "publish", func() error {
 		p.published[r.Image] = r.Publication

@@ -48,6 +48,8 @@ const (
 	WhyScaling       WhyKind = "scaling"        // the number of instances is to follow the load in another way
 	WhyProxies       WhyKind = "proxies"        // the endpoint is to trust other proxies
 	WhyFinish        WhyKind = "finish"         // service.finish is due
+	WhyPublish       WhyKind = "publish"        // the channel is to lead to the image of Build; nowhere if that is empty
+	WhyUnpublish     WhyKind = "unpublish"      // nothing is published any more
 	WhyPassed        WhyKind = "passed"         // the candidate passed before
 	WhyOverridden    WhyKind = "overridden"     // the candidate was let through
 	WhyDecided       WhyKind = "decided"        // the build in the environment is decided
@@ -95,6 +97,13 @@ func (w Why) String() string {
 		return "its endpoint is to trust other proxies"
 	case WhyFinish:
 		return "service.finish of " + w.build() + " is due"
+	case WhyPublish:
+		if w.Build == "" {
+			return "no build is left that its channel may lead to"
+		}
+		return "its channel is to lead to " + w.build()
+	case WhyUnpublish:
+		return "it publishes nothing any more"
 	case WhyPassed:
 		return w.build() + " passed before"
 	case WhyOverridden:
@@ -141,6 +150,18 @@ func (r *rules) next(stage pipeline.Stage) Move {
 	if env, ok := r.DecidedEnvironment(stage); ok && m.Action == ActionNone {
 		m.Action, m.Why = ActionEnd, Why{Kind: WhyDecided, Build: env.Build}
 	}
+	return r.published(m)
+}
+
+// published has a stage that does nothing else bring its channel to where it is to lead.
+func (r *rules) published(m Move) Move {
+	if m.Action != ActionNone || !r.ChannelDue(m.Stage.Name) {
+		return m
+	}
+	m.Action, m.Why = ActionPublish, Why{Kind: WhyPublish, Build: r.AimOf(m.Stage.Name).Build}
+	if m.Stage.Publish == nil {
+		m.Why = Why{Kind: WhyUnpublish}
+	}
 	return m
 }
 
@@ -185,7 +206,7 @@ func (r *rules) decidePaused(stage pipeline.Stage, p pipeline.Pause) Move {
 			m.Action, m.Why = action, why
 		}
 	}
-	return m
+	return r.published(m)
 }
 
 // candidate returns the build that the stage should be at: rules 1 to 5.

@@ -21,6 +21,7 @@ const (
 	LeaseCreation    LeaseKind = "creation"    // of parts of the pipeline, by one apply; the name is random
 	LeaseWatch       LeaseKind = "watch"       // by one watcher; has no name
 	LeaseNotify      LeaseKind = "notify"      // a target, by its key
+	LeasePlacement   LeaseKind = "placement"   // of an image, by its ID: where its copies are, and who may launch it
 )
 
 // LeaseKey names one thing of a pipeline that one process at a time may change. Ledgers and

@@ -36,6 +36,7 @@ type stageModel struct {
 	Bake        types.Bool     `tfsdk:"bake"`
 	OnFailure   types.String   `tfsdk:"on_failure"`
 	Runner      types.String   `tfsdk:"runner"`
+	Publish     types.Object   `tfsdk:"publish"`
 	Timeouts    timeouts.Value `tfsdk:"timeouts"`
 
 	Candidate types.String `tfsdk:"candidate"`
@@ -44,6 +45,7 @@ type stageModel struct {
 	Endpoint  types.String `tfsdk:"endpoint"`
 	Instances types.Int64  `tfsdk:"instances"`
 	FinishDue types.String `tfsdk:"finish_due"`
+	Published types.Object `tfsdk:"published"`
 }
 
 // environmentModel is a stage's environment.
@@ -93,7 +95,7 @@ type shiftModel struct {
 // known. The builds of after need not be.
 func (m stageModel) decided(ctx context.Context) bool {
 	return known(ctx, m.Pipeline, m.Type, m.Build, m.Trigger, m.Source, m.BaseImage, m.Artifact,
-		m.Steps, m.Environment, m.Approval, m.Bake, m.OnFailure, m.Runner) && !expandGates(m.After).unknown
+		m.Steps, m.Environment, m.Approval, m.Bake, m.OnFailure, m.Runner, m.Publish) && !expandGates(m.After).unknown
 }
 
 // expandStage reads a stage that is decided, with the defaults of its type.
@@ -103,7 +105,7 @@ func expandStage(ctx context.Context, m stageModel, at *session, diags *diag.Dia
 		After: expandGates(m.After).stages, Pin: m.Build.ValueString(), Trigger: pipeline.Trigger(m.Trigger.ValueString()),
 		Source: expandSource(ctx, m.Source, diags), BaseImage: m.BaseImage.ValueString(), Artifact: m.Artifact.ValueString(),
 		Steps: expandSteps(ctx, m.Steps, diags), OnFailure: pipeline.OnFailure(m.OnFailure.ValueString()), Owner: at.Owner,
-		Runner: expandRunner(m.Runner),
+		Runner: expandRunner(m.Runner), Publish: expandStagePublish(ctx, m.Publish, m.Name.ValueString(), diags),
 	}
 	if !m.Environment.IsNull() {
 		var e environmentModel
@@ -203,6 +205,7 @@ func flattenStage(ctx context.Context, st *pipeline.State, s pipeline.Stage, sch
 	}
 	envTypes := sch.Attributes["environment"].GetType().(types.ObjectType).AttrTypes
 	m.Environment = flattenEnvironment(ctx, s.Env, def.Env, envTypes, diags)
+	m.Publish = flattenStagePublish(ctx, s.Publish, s.Name, sch.Attributes["publish"].GetType().(types.ObjectType).AttrTypes, diags)
 }
 
 // flattenEnvironment returns null for the environment that the type has by default.
@@ -257,6 +260,7 @@ func flattenStatus(st report.StageView, p pipeline.Pipeline, m *stageModel) {
 	m.Passed = flattenPassed(m.Pipeline.ValueString(), st.Stage.Name, orNull(st.Passed))
 	m.ImageID, m.Endpoint = orNull(st.Image), types.StringNull()
 	m.Instances = intOrNull(st.Stage.Instances(p))
+	m.Published = flattenPublished(st.Channel)
 	m.FinishDue = types.StringNull()
 	if st.Move.Action == gate.ActionFinish {
 		m.FinishDue = orNull(st.Move.Candidate.ID)
@@ -281,6 +285,9 @@ func (m *stageModel) keep(ctx context.Context, planned stageModel) {
 	if known(ctx, planned.Passed) {
 		m.Passed = planned.Passed
 	}
+	if known(ctx, planned.Published) {
+		m.Published = planned.Published
+	}
 	if !planned.Instances.IsUnknown() {
 		m.Instances = planned.Instances
 	}
@@ -300,7 +307,7 @@ func (m *stageModel) markUnknown(name types.String) {
 	if !name.IsUnknown() && !m.Pipeline.IsUnknown() {
 		m.Passed = flattenPassed(m.Pipeline.ValueString(), name.ValueString(), types.StringUnknown())
 	}
-	m.Instances = types.Int64Unknown()
+	m.Instances, m.Published = types.Int64Unknown(), types.ObjectUnknown(publishedTypes)
 }
 
 // sameFront reports whether two definitions of a persistent environment have the

@@ -146,6 +146,9 @@ func (s *Stages) Remove(ctx context.Context, pipelineName, name, id string) erro
 			}
 		}
 	}
+	if err := s.releaseChannel(leased, h, st, name); err != nil {
+		return err
+	}
 	gone := append(st.KeysOfStage(name), pipeline.CreationKey(pipeline.RecordStage, name))
 	return s.states.Append(leased, pipelineName, &h.Lease, pipeline.Event{Kind: pipeline.StageRemoved, Facts: pipeline.Facts{Gone: gone}})
 }

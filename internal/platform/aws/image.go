@@ -61,6 +61,11 @@ func (p *Platform) Images(ctx context.Context) ([]pipeline.BakedImage, error) {
 // CheckImage implements pipeline.Images.
 func (p *Platform) CheckImage(r pipeline.ImageDefinition) error { return p.images.Check(r) }
 
+// CheckPublication implements pipeline.Images.
+func (p *Platform) CheckPublication(w pipeline.Publication) error {
+	return p.images.CheckPublication(w)
+}
+
 // Publish implements pipeline.Images.
 func (p *Platform) Publish(ctx context.Context, r pipeline.PublishRequest) (map[string]string, error) {
 	ctx, err := p.fenced(ctx)
