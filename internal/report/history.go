@@ -60,7 +60,7 @@ type HistoryEntry struct {
 	Run          string             `json:"run,omitempty"`            // that ended, or that a decision was made on
 	Image        string             `json:"image,omitempty"`          // ID
 	Environment  string             `json:"environment,omitempty"`    // its name
-	Channel      string             `json:"channel,omitempty"`        // the name of one, as the platform has it
+	Channel      string             `json:"channel_name,omitempty"`   // the name of one, as the platform has it
 	Approvals    int                `json:"approval_count,omitempty"` // of an approval or a vote to lift: how many there are with it
 	Changed      []string           `json:"changed,omitempty"`        // names of the arguments that a new definition changed
 	Reason       string             `json:"reason,omitempty"`         // that a person gave
