@@ -5,6 +5,8 @@ package cli
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -17,6 +19,7 @@ import (
 type imagesOptions struct {
 	*factory
 	pipeline string
+	channel  string
 }
 
 func newImages(f *factory, runF func(context.Context, *imagesOptions) error) *cobra.Command {
@@ -24,24 +27,36 @@ func newImages(f *factory, runF func(context.Context, *imagesOptions) error) *co
 	if runF == nil {
 		runF = runImages
 	}
-	return &cobra.Command{
+	c := &cobra.Command{
 		Use:   "images [PIPELINE]",
 		Short: "List images, what they were baked from, and what uses them",
 		Long: "List the images of a pipeline, or of all: what they were baked from, and what keeps them. `penstock gc`\n" +
-			"removes images that nothing keeps. Without PIPELINE, also list images that no record names.",
+			"removes images that nothing keeps. Without PIPELINE, also list images that no record names.\n\n" +
+			"With --channel, say to which image a channel leads, of which build, and since when.",
 		Args: args(0, 1),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.pipeline = arg(given, 0)
 			return runF(c.Context(), o)
 		},
 	}
+	c.Flags().StringVar(&o.channel, "channel", "", "only the image to which the channel of this `NAME` leads")
+	return c
 }
 
 func runImages(ctx context.Context, o *imagesOptions) error {
 	return o.with(ctx, func(a *app.App) error {
-		images, err := a.Engine.Reports.Images(ctx, o.pipeline)
+		look := a.Engine.Reports.Images
+		if o.channel != "" {
+			look = func(ctx context.Context, name string) ([]report.ImageUse, error) {
+				return a.Engine.Reports.ImagesOf(ctx, name, o.channel)
+			}
+		}
+		images, err := look(ctx, o.pipeline)
 		if err != nil || o.json {
 			return o.printDone(err, images, "")
+		}
+		if o.channel != "" {
+			return o.leads(images)
 		}
 		t := o.newTable("PIPELINE", "NAME", "IMAGE", "FROM", "BUILD", "SIZE", "BAKED", "USED BY")
 		for _, i := range images {
@@ -49,6 +64,22 @@ func runImages(ctx context.Context, o *imagesOptions) error {
 		}
 		return t.flush()
 	})
+}
+
+// leads says where channels lead, each with its image in every region.
+func (o *imagesOptions) leads(images []report.ImageUse) error {
+	t := o.newTable("CHANNEL", "PIPELINE", "STAGE", "BUILD", "ID", "SINCE", "REGION", "IMAGE")
+	for _, i := range images {
+		for _, c := range i.Channels {
+			if c.Name != o.channel || o.pipeline != "" && c.Pipeline != o.pipeline {
+				continue
+			}
+			for _, region := range slices.Sorted(maps.Keys(c.Images)) {
+				t.row(c.Name, c.Pipeline, c.Stage, present.Build(c.BuildNumber, c.Build), c.Build, present.Ago(o.now(), c.Since), region, c.Images[region])
+			}
+		}
+	}
+	return t.flush()
 }
 
 func usedBy(i report.ImageUse) string {

@@ -71,6 +71,7 @@ type statusStage struct {
 	Signal     gate.Signal        `json:"signal"`              // how much it wants of people: serving, person, running, upstream, failed or nothing
 	Current    statusCurrent      `json:"current"`             // what the stage is at
 	Next       statusNext         `json:"next"`                // what comes next there
+	Channel    *statusChannel     `json:"channel,omitempty"`   // by which it publishes
 	Passed     string             `json:"passed,omitempty"`    // the newest build that passed it
 	Undecided  string             `json:"undecided,omitempty"` // the build that approve and reject are about
 	Offered    string             `json:"offered,omitempty"`   // the build that promote is about
@@ -115,6 +116,30 @@ type statusTarget struct {
 	Endpoint    string                     `json:"endpoint,omitempty"`
 	Instances   int                        `json:"instances,omitempty"`
 	Healthy     int                        `json:"healthy,omitempty"`
+}
+
+// statusChannel is the name by which a stage publishes images.
+type statusChannel struct {
+	Name  string `json:"name"`
+	Build string `json:"build,omitempty"` // whose image it leads to; absent while it leads nowhere
+	statusNamed
+	Image  string            `json:"image,omitempty"`
+	Images map[string]string `json:"images,omitempty" shape:"image_by_region"` // IDs of the image and its copies
+	Since  time.Time         `json:"since"`
+	Moving string            `json:"moving,omitempty"` // the build that it is on its way to
+}
+
+// describeChannel returns the channel of a stage; nil for none.
+func describeChannel(v report.StageView) *statusChannel {
+	c := v.Channel
+	if c == nil {
+		return nil
+	}
+	out := &statusChannel{Name: c.Name, Build: c.Build, statusNamed: namedBuild(v.Build(c.Build)), Image: c.Image, Images: c.Images, Since: c.At}
+	if c.Moving != nil {
+		out.Moving = c.Moving.Build
+	}
+	return out
 }
 
 // statusNamed is how people name a build, beside its ID.
@@ -289,7 +314,7 @@ func describeStatus(st *pipeline.State, views []report.StageView) statusPipeline
 		}
 		row := statusStage{
 			Stage: v.Name, Type: v.Stage.Type, Status: v.Status, Signal: v.Signal, Current: describeCurrent(v), Next: describeNext(v),
-			Passed: v.Passed, Undecided: v.Undecided, Offered: v.Offered, WaitingFor: reason.WaitingFor(v.Next), Run: v.Run.ID,
+			Channel: describeChannel(v), Passed: v.Passed, Undecided: v.Undecided, Offered: v.Offered, WaitingFor: reason.WaitingFor(v.Next), Run: v.Run.ID,
 			RunStatus: v.Run.Status, RunError: v.Run.Error, RunStarted: v.Run.StartedAt, RunEnded: v.Run.EndedAt, Log: v.Log, Drift: v.Drift, view: v,
 		}
 		if build := cmp.Or(v.Undecided, v.Move.Candidate.ID); v.Stage.Approval && build != "" {

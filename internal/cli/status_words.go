@@ -45,6 +45,7 @@ func (o *statusOptions) board(on screen, all []statusPipeline) string {
 			t.rowIn(colourOfTone[draw.ToneOf(s.view.View)], s.Stage, word(s.view), present.Build(s.Current.Number, s.Current.Build), s.Current.Message, ago(s.Current.Since), s.Current.Build, comes(s.view, ago))
 		}
 		b.WriteString(t.text())
+		b.WriteString(channels(on, p, ago))
 		if len(p.Environments) == 0 {
 			continue
 		}
@@ -59,6 +60,30 @@ func (o *statusOptions) board(on screen, all []statusPipeline) string {
 		b.WriteString("\n" + t.text())
 	}
 	return b.String()
+}
+
+// channels says to which images the stages' channels lead; empty for none.
+func channels(on screen, p statusPipeline, ago func(time.Time) string) string {
+	t, some := newTable(on, "CHANNEL", "STAGE", "BUILD", "ID", "SINCE", "IMAGE"), false
+	for _, s := range p.Stages {
+		c := s.Channel
+		if c == nil {
+			continue
+		}
+		image := c.Image
+		switch {
+		case c.Moving != "":
+			image = strings.TrimSpace(image + "  on its way to build " + c.Moving)
+		case image == "":
+			image = "it leads nowhere: no build is left that passed"
+		}
+		t.row(c.Name, s.Stage, present.Build(c.Number, c.Build), c.Build, ago(c.Since), image)
+		some = true
+	}
+	if !some {
+		return ""
+	}
+	return "\n" + t.text()
 }
 
 // waitsForApply reports whether the next apply does something to the stage.

@@ -191,6 +191,9 @@ func retained(st *pipeline.State) map[string]bool {
 			}
 		}
 	}
+	for _, c := range st.Channels {
+		keep[c.Build] = !c.Left || keep[c.Build]
+	}
 	for _, p := range st.Promotions {
 		keep[p.Build] = true
 	}

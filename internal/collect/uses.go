@@ -60,6 +60,15 @@ func needs(st *pipeline.State, uses map[string][]string) {
 	for _, env := range st.Environments {
 		use(env.Image, "%s", env.Describe())
 	}
+	for _, c := range st.Channels {
+		use(c.Image, "channel %s", c.Describe())
+		if c.Moving != nil {
+			use(c.Moving.Image, "channel %s", c.Describe())
+		}
+		for _, before := range c.Previous {
+			use(before.Image, "channel %s, before", c.Describe())
+		}
+	}
 	for _, s := range st.Stages {
 		use(s.BaseImage, "base image of stage %q", s.Name)
 	}
@@ -79,7 +88,8 @@ func needs(st *pipeline.State, uses map[string][]string) {
 			}
 		}
 	}
-	for _, users := range uses {
+	for id, users := range uses {
 		slices.Sort(users)
+		uses[id] = slices.Compact(users)
 	}
 }

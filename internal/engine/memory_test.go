@@ -38,7 +38,8 @@ type world struct {
 	artifacts map[string][]byte
 	logs      map[string]*bytes.Buffer
 	published map[string]pipeline.Publication // by image
-	names     map[string]memName              // of channels
+	names     map[string]memName              // of channels, each with its region
+	watch     func()                          // called after each change
 	builders  map[string]bool                 // by token of their bake
 	snapshots map[string]bool                 // of images that are half removed
 	form      form                            // of the module that makes environments
@@ -137,6 +138,11 @@ func (l *life) do(ctx context.Context, effect func() error) error {
 	}
 	l.calls++
 	l.clock = l.clock.Add(time.Second)
+	defer func() {
+		if l.watch != nil {
+			l.watch()
+		}
+	}()
 	if l.calls != l.limit {
 		return effect()
 	}
@@ -308,35 +314,69 @@ func (p memPlatform) CheckImage(r pipeline.ImageDefinition) error {
 	return nil
 }
 
+func (p memPlatform) CheckPublication(r pipeline.Publication) error {
+	if len(r.Regions) > 2 {
+		return pipeline.Errorf(pipeline.CodeInvalid, "check", "this platform has two regions")
+	}
+	return nil
+}
+
 func (p memPlatform) Publish(ctx context.Context, r pipeline.PublishRequest) (copies map[string]string, err error) {
 	return copies, p.change(ctx, "publish", func() error {
+		if _, ok := p.images[r.Image]; !ok {
+			return pipeline.Errorf(pipeline.CodeNotFound, "publish", "no image %s", r.Image)
+		}
 		p.published[r.Image] = r.Publication
 		copies = map[string]string{"here": r.Image}
+		for _, region := range r.Publication.Regions {
+			copies[region] = r.Image + "@" + region
+		}
 		return nil
 	})
 }
 
+// Point lets a name lead to images, region by region: each is a call of its own.
 func (p memPlatform) Point(ctx context.Context, r pipeline.PointRequest) error {
-	return p.change(ctx, "point", func() error {
-		n := memName{image: r.Images["here"], build: r.Labels.Build, owner: r.Labels.Stage}
-		if before, ok := p.names[r.Name]; ok && before.owner != n.owner && !r.Adopt {
-			return pipeline.Errorf(pipeline.CodeConflict, "point", "channel %s is of %s", r.Name, before.owner)
+	for _, region := range slices.Sorted(maps.Keys(r.Images)) {
+		err := p.change(ctx, "point", func() error {
+			n := memName{image: r.Images[region], build: r.Labels.Build, owner: r.Labels.Stage}
+			if before, ok := p.names[r.Name+"@"+region]; ok && before.owner != n.owner && !r.Adopt {
+				return pipeline.Errorf(pipeline.CodeConflict, "point", "channel %s is of %s", r.Name, before.owner)
+			}
+			p.names[r.Name+"@"+region] = n
+			return nil
+		})
+		if err != nil {
+			return err
 		}
-		if _, placed := p.published[n.image]; !placed {
-			return pipeline.Errorf(pipeline.CodeInternal, "point", "image %s is not placed", n.image)
-		}
-		p.names[r.Name] = n
-		return nil
-	})
+	}
+	return nil
 }
 
 func (p memPlatform) Unpoint(ctx context.Context, r pipeline.UnpointRequest) error {
 	return p.change(ctx, "unpoint", func() error {
-		if p.names[r.Name].owner == r.Labels.Stage {
-			delete(p.names, r.Name)
+		for _, region := range r.Regions {
+			key := r.Name + "@" + cmp.Or(region, "here")
+			if p.names[key].owner == r.Labels.Stage {
+				delete(p.names, key)
+			}
 		}
 		return nil
 	})
+}
+
+// follow returns what is wrong with what a consumer of the names finds; empty for nothing.
+func (w *world) follow() string {
+	for key, n := range w.names {
+		_, region, _ := strings.Cut(key, "@")
+		image, _, _ := strings.Cut(n.image, "@")
+		_, exists := w.images[image]
+		switch placed, ok := w.published[image]; {
+		case !exists, !ok, region != "here" && !slices.Contains(placed.Regions, region):
+			return fmt.Sprintf("name %s leads to %s, which is not there: %+v", key, n.image, placed)
+		}
+	}
+	return ""
 }
 
 func (p memPlatform) Resolve(_ context.Context, from pipeline.ImageFrom) (string, error) {

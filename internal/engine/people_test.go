@@ -490,7 +490,7 @@ func TestPublish(t *testing.T) {
 	}
 	d = killed.again()
 	two, err := bake(regions, "")
-	if err != nil || two.ID != one.ID || len(two.Copies) != 1 || len(d.published[one.ID].Regions) != 1 || len(d.images) != 1 {
+	if err != nil || two.ID != one.ID || len(two.Copies) != 2 || len(d.published[one.ID].Regions) != 1 || len(d.images) != 1 {
 		t.Errorf("%+v, %v; published %v, images %v", two, err, d.published, d.images)
 	}
 	if three, err := bake(nil, ""); err != nil || three.Published != "" || len(d.published[one.ID].Regions) != 0 {

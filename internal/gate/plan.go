@@ -71,6 +71,7 @@ const (
 	ActionRestore Action = "restore" // the environment of the current build is gone; bring it up again
 	ActionAdjust  Action = "adjust"  // the environment has another number of instances, or trusts other proxies
 	ActionFinish  Action = "finish"  // what service.finish does is due for the current build
+	ActionPublish Action = "publish" // the stage's channel is to lead to another image, or nowhere
 	ActionEnd     Action = "end"     // the build that was tried in the environment is decided
 	ActionUnknown Action = "unknown" // it depends on what the stages above do in the apply
 )
@@ -86,6 +87,7 @@ type Move struct {
 	Passed    Value // the newest build that will have passed the stage
 	Instances int   // wanted in the environment; 0 without one
 	Redefined bool  // another definition than this one is recorded
+	Publishes bool  // the stage's channel changes, or may change, in the apply
 	Refusal   *Refusal
 }
 

@@ -73,8 +73,24 @@ func (p *planner) move(name string) Move {
 		v.rules = p.below([]string{name})
 	}
 	m.Passed = v.passed(w, m)
+	m.Publishes = v.publishes(w, m)
 	p.moves[name] = m
 	return m
+}
+
+// publishes reports whether the channel of a stage may lead elsewhere after a move. A run may
+// fail, and an undecided build may be decided before it ends.
+func (v outlook) publishes(w Want, m Move) bool {
+	_, recorded := v.Channels[w.Stage.Name]
+	switch {
+	case w.Stage.Publish == nil && !recorded && !w.Unknown:
+		return false
+	case w.Create, m.Refusal != nil, v.undefined(w), m.Action == ActionRun, m.Action == ActionUnknown:
+		return true
+	case m.Action == ActionRestore && v.Launch(w.Stage, m.Candidate.ID).Image != v.Channels[w.Stage.Name].Image:
+		return true // it comes back from an image that was baked since
+	}
+	return v.ChannelDue(w.Stage.Name)
 }
 
 // below returns the rules over the pipeline as the stages after the given ones find it.

@@ -51,6 +51,8 @@ const (
 	WhyProxies       WhyKind = "proxies"        // the endpoint is to trust other proxies
 	WhyFinish        WhyKind = "finish"         // service.finish is due
 	WhyTargetLeft    WhyKind = "target_left"    // the stage has the Target no longer
+	WhyPublish       WhyKind = "publish"        // the channel is to lead to the image of Build; nowhere if that is empty
+	WhyUnpublish     WhyKind = "unpublish"      // nothing is published any more
 	WhyPassed        WhyKind = "passed"         // the candidate passed before
 	WhyOverridden    WhyKind = "overridden"     // the candidate was let through
 	WhyDecided       WhyKind = "decided"        // the build in the environment is decided
@@ -108,6 +110,13 @@ func (w Why) text() string {
 		return "service.finish of " + w.build() + " is due"
 	case WhyTargetLeft:
 		return "its environment is to end, as the stage has the target no longer"
+	case WhyPublish:
+		if w.Build == "" {
+			return "no build is left that its channel may lead to"
+		}
+		return "its channel is to lead to " + w.build()
+	case WhyUnpublish:
+		return "it publishes nothing any more"
 	case WhyPassed:
 		return w.build() + " passed before"
 	case WhyOverridden:
@@ -154,6 +163,18 @@ func (r *rules) next(stage pipeline.Stage) Move {
 	if env, ok := r.DecidedEnvironment(stage); ok && m.Action == ActionNone {
 		m.Action, m.Why = ActionEnd, Why{Kind: WhyDecided, Build: env.Build}
 	}
+	return r.published(m)
+}
+
+// published has a stage that does nothing else bring its channel to where it is to lead.
+func (r *rules) published(m Move) Move {
+	if m.Action != ActionNone || !r.ChannelDue(m.Stage.Name) {
+		return m
+	}
+	m.Action, m.Why = ActionPublish, Why{Kind: WhyPublish, Build: r.AimOf(m.Stage.Name).Build}
+	if m.Stage.Publish == nil {
+		m.Why = Why{Kind: WhyUnpublish}
+	}
 	return m
 }
 
@@ -198,7 +219,7 @@ func (r *rules) decidePaused(stage pipeline.Stage, p pipeline.Pause) Move {
 			m.Action, m.Why = action, why
 		}
 	}
-	return m
+	return r.published(m)
 }
 
 // candidate returns the build that the stage should be at: rules 1 to 5.

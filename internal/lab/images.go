@@ -41,6 +41,9 @@ func (noImages) Images(context.Context) ([]pipeline.BakedImage, error) { return 
 // CheckImage implements pipeline.Images.
 func (noImages) CheckImage(pipeline.ImageDefinition) error { return none("check image") }
 
+// CheckPublication implements pipeline.Images.
+func (noImages) CheckPublication(pipeline.Publication) error { return none("check publication") }
+
 // Publish implements pipeline.Images.
 func (noImages) Publish(context.Context, pipeline.PublishRequest) (map[string]string, error) {
 	return nil, none("publish")

@@ -46,6 +46,20 @@ func Session(pipelineName, id string) pipeline.LeaseKey {
 	return pipeline.LeaseKey{Pipeline: pipelineName, Kind: pipeline.LeaseCreation, Name: id}
 }
 
+// Publisher is the key of a stage or, by its name from pipeline.ImageRun, of a baked image:
+// under it its channel is changed.
+func Publisher(pipelineName, publisher string) pipeline.LeaseKey {
+	if image, ok := pipeline.ImageOfRun(publisher); ok {
+		return Image(pipelineName, image)
+	}
+	return Stage(pipelineName, publisher)
+}
+
+// Placement is the key of where an image is. It is taken last, by whoever publishes the image.
+func Placement(pipelineName, image string) pipeline.LeaseKey {
+	return pipeline.LeaseKey{Pipeline: pipelineName, Kind: pipeline.LeasePlacement, Name: image}
+}
+
 // Environment is the key under which an environment is changed.
 func Environment(env pipeline.Environment) pipeline.LeaseKey {
 	if env.Purpose == pipeline.ForPerson {

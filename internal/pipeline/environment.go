@@ -150,32 +150,6 @@ func (r ImageDefinition) Key() string {
 	}{r.From, r.Base, r.Source.Digest, r.Steps, r.Cleanup, r.KMSKey, r.Volume})[:16]
 }
 
-// Publication says where and to whom an image is given. A change of it causes no new bake.
-type Publication struct {
-	Regions        []string          `json:"regions,omitempty"`  // that get a copy
-	KMSKeys        map[string]string `json:"kms_keys,omitempty"` // of the copies, by region
-	Accounts       []string          `json:"accounts,omitempty"` // that may launch it
-	Organizations  []string          `json:"organizations,omitempty"`
-	Units          []string          `json:"organizational_units,omitempty"`
-	Parameter      string            `json:"ssm_parameter,omitempty"` // that holds its ID, in each region
-	DeprecateAfter time.Duration     `json:"deprecate_after,omitempty"`
-	Protected      bool              `json:"deregistration_protection,omitempty"`
-	KeepShared     bool              `json:"keep_shared,omitempty"` // not removed while others may launch it
-}
-
-// Digest tells publications apart; empty for none.
-func (p *Publication) Digest() string {
-	if p == nil {
-		return ""
-	}
-	return hashJSON(p)[:16]
-}
-
-// Shared reports whether others may launch the image.
-func (p *Publication) Shared() bool {
-	return p != nil && len(p.Accounts)+len(p.Organizations)+len(p.Units) > 0
-}
-
 // Describe says in words what the environment is: for messages.
 func (e Environment) Describe() string {
 	if e.Purpose == ForPerson {

@@ -42,6 +42,10 @@ const (
 	DataRestored       EventKind = "data.restored"
 	DataFinished       EventKind = "data.finished"
 	DataFinishFailed   EventKind = "data.finish_failed" // it is tried again
+	ChannelMoving      EventKind = "channel.moving"     // to an image, which is placed first
+	ChannelMoved       EventKind = "channel.moved"      // it leads to the image, or nowhere
+	ChannelLeft        EventKind = "channel.left"       // nothing publishes by it any more, and it stays
+	ChannelRemoved     EventKind = "channel.removed"    // nothing publishes by it any more
 	CreationRecorded   EventKind = "creation.recorded"  // a state of Terraform has what was created
 )
 
@@ -85,6 +89,7 @@ type Facts struct {
 	Creation        *Creation        `json:"creation,omitempty"`
 	Backup          *Backup          `json:"backup,omitempty"`
 	Finish          *Finish          `json:"finish,omitempty"`
+	Channel         *Channel         `json:"channel,omitempty"`
 	Gone            []Key            `json:"gone,omitempty"`
 	Ended           *Ended           `json:"ended,omitempty"` // what Gone takes away, where a person ended it
 }

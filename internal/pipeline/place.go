@@ -41,6 +41,9 @@ func CheckStage(s *State, stage Stage) error {
 		return Errorf(CodeInvalid, op, "the stage makes the builds that stage %q, which it comes after, takes", taker).
 			WithHint("Remove %q from its after, or let %q come after another commit stage.", taker, taker)
 	}
+	if err := CheckChannel(s, stage.Name, stage.Publish); err != nil {
+		return err
+	}
 	return checkMeeting(s, stage)
 }
 

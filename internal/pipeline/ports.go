@@ -244,7 +244,7 @@ type PointRequest struct {
 // UnpointRequest asks for a name to be removed.
 type UnpointRequest struct {
 	Name    string
-	Regions []string // where Point made it
+	Regions []string // where Point made it; "" is the platform's own
 	Labels  Labels   // Pipeline and Stage, as Point had them
 	Log     io.Writer
 }
@@ -382,6 +382,9 @@ type Images interface {
 	// CheckImage refuses a baked image that the platform can't make or publish:
 	// CodeInvalid, with the argument and its value.
 	CheckImage(r ImageDefinition) error
+	// CheckPublication refuses what the platform can't publish: CodeInvalid, with the argument
+	// and its value.
+	CheckPublication(p Publication) error
 	// Publish copies and shares an image, and takes back what an earlier publication
 	// did and this one does not. It returns the IDs by region, the image's own included,
 	// once all of them can be launched. It changes no name.

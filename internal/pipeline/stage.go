@@ -83,7 +83,8 @@ type Stage struct {
 	Bake      bool             `json:"bake"`              // a passed run yields the build's application image
 	OnFailure OnFailure        `json:"on_failure"`
 	Runner    RunnerKind       `json:"runner,omitempty"`
-	Applied   bool             `json:"applied"` // its first apply has ended well at least once
+	Publish   *Publication     `json:"publish,omitempty"` // of the image of the build that it gives out; nil: none is published
+	Applied   bool             `json:"applied"`           // its first apply has ended well at least once
 	Owner     string           `json:"owner"`
 	Made      Made             `json:"made,omitzero"`
 }

@@ -119,7 +119,7 @@ func (s Stage) Spread() bool { return len(s.Targets) > 0 }
 // the affair of the whole.
 func (s Stage) ForTarget(t StageTarget) Stage {
 	s.Name, s.At, s.Targets, s.Rollout = AtTarget(s.Name, t.Name), t.Target, nil, Rollout{}
-	s.After, s.Pin, s.Approval, s.Bake = nil, "", false, false
+	s.After, s.Pin, s.Approval, s.Bake, s.Publish = nil, "", false, false, nil
 	if s.Env != nil {
 		env := *s.Env
 		env.Instances = cmp.Or(t.Instances, env.Instances)
@@ -218,6 +218,18 @@ func (s *State) Places() (all []Target) {
 		add(env.Target)
 	}
 	return all
+}
+
+// TargetsOf returns the targets whose environments run from an image, of all pipelines.
+func TargetsOf(all map[string]*State, image string) (targets []Target) {
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		for _, env := range all[name].EnvironmentsInOrder() {
+			if env.Image == image && env.Alive() && !env.Target.Home() && !slices.Contains(targets, env.Target) {
+				targets = append(targets, env.Target)
+			}
+		}
+	}
+	return targets
 }
 
 // CheckTargets reports why the environments of a stage can't be where it says.

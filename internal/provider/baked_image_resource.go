@@ -180,7 +180,7 @@ func (r *bakedImageResource) ValidateConfig(ctx context.Context, req resource.Va
 		resp.Diagnostics.Append(exactlyOne(path.Root("from"), m.From, "argument from", origins...)...)
 	}
 	resp.Diagnostics.Append(validateSteps(m.Steps, false, "script", "command")...)
-	resp.Diagnostics.Append(validatePublish(ctx, m.Publish)...)
+	resp.Diagnostics.Append(validatePublish(m.Publish)...)
 	resp.Diagnostics.Append(validateVolume(ctx, path.Root("volume"), m.Volume)...)
 }
 
@@ -254,11 +254,18 @@ func flattenImageDefinition(ctx context.Context, r pipeline.ImageDefinition, sch
 func (r *bakedImageResource) export(definition pipeline.ImageDefinition, image pipeline.Image, m *bakedImageModel) {
 	m.ID, m.ImageID, m.Run = types.StringValue(definition.ID), orNull(image.ID), orNull(image.Run)
 	m.Size, m.Log, m.Base = types.Int64Null(), types.StringNull(), orNull(definition.Base)
-	m.ImageIDs = flattenStrings(image.Copies)
 	if image.ID != "" {
 		m.Size = types.Int64Value(image.Size)
 		m.Log = types.StringValue(r.session.Engine.Reports.LogLocation(definition.Pipeline, image.Run))
 	}
+}
+
+// imagesIn returns where an image was published by its definition, by region.
+func imagesIn(st *pipeline.State, definition pipeline.ImageDefinition, image string) map[string]string {
+	if c := st.Channels[pipeline.ImageRun(definition.Name)]; c.Image == image && image != "" {
+		return c.Images
+	}
+	return nil
 }
 
 // ModifyPlan implements resource.ResourceWithModifyPlan: an update to inputs of which
@@ -330,10 +337,14 @@ func (r *bakedImageResource) plan(ctx context.Context, m, state *bakedImageModel
 	}
 	r.export(definition, image, m)
 	m.ID = id
-	if image.Published != definition.Publish.Digest() {
+	m.ImageIDs = flattenStrings(imagesIn(st, definition, image.ID))
+	wanted := st.Clone()
+	definition.Image = image.ID
+	wanted.ImageDefinitions[definition.Name] = definition
+	if wanted.ChannelDue(pipeline.ImageRun(definition.Name)) {
 		m.ImageIDs = types.MapUnknown(types.StringType)
 	}
-	return nil
+	return pipeline.CheckChannel(wanted, pipeline.ImageRun(definition.Name), definition.Publish)
 }
 
 // Create implements resource.Resource. A failed bake leaves nothing.
@@ -382,6 +393,7 @@ func (r *bakedImageResource) apply(ctx context.Context, plan tfsdk.Plan, config 
 		return
 	}
 	r.export(st.ImageDefinitions[definition.Name], image, &m)
+	m.ImageIDs = flattenStrings(imagesIn(st, definition, image.ID))
 	if m.Latest.IsUnknown() {
 		m.Latest = r.latest(ctx, definition.From)
 	}
@@ -422,6 +434,7 @@ func (r *bakedImageResource) Read(ctx context.Context, req resource.ReadRequest,
 		image = pipeline.Image{}
 	}
 	r.export(definition, image, &m)
+	m.ImageIDs = flattenStrings(imagesIn(st, definition, image.ID))
 	m.Latest = r.latest(ctx, definition.From)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 }

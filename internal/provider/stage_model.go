@@ -39,6 +39,7 @@ type stageModel struct {
 	AWS         types.Object   `tfsdk:"aws"`
 	Targets     types.List     `tfsdk:"targets"`
 	Rollout     types.Object   `tfsdk:"rollout"`
+	Publish     types.Object   `tfsdk:"publish"`
 	Timeouts    timeouts.Value `tfsdk:"timeouts"`
 
 	Candidate types.String `tfsdk:"candidate"`
@@ -48,6 +49,7 @@ type stageModel struct {
 	Instances types.Int64  `tfsdk:"instances"`
 	FinishDue types.String `tfsdk:"finish_due"`
 	Drift     types.List   `tfsdk:"drift"`
+	Published types.Object `tfsdk:"published"`
 
 	CurrentByTarget  types.Map `tfsdk:"current_by_target"`
 	EndpointByTarget types.Map `tfsdk:"endpoint_by_target"`
@@ -100,7 +102,7 @@ type shiftModel struct {
 // known. The builds of after need not be.
 func (m stageModel) decided(ctx context.Context) bool {
 	return known(ctx, m.Pipeline, m.Type, m.Build, m.Trigger, m.Source, m.BaseImage, m.Artifact,
-		m.Steps, m.Environment, m.Approval, m.Bake, m.OnFailure, m.Runner, m.AWS, m.Targets, m.Rollout) && !expandGates(m.After).unknown
+		m.Steps, m.Environment, m.Approval, m.Bake, m.OnFailure, m.Runner, m.AWS, m.Targets, m.Rollout, m.Publish) && !expandGates(m.After).unknown
 }
 
 // expandStage reads a stage that is decided, with the defaults of its type.
@@ -110,7 +112,7 @@ func expandStage(ctx context.Context, m stageModel, at *session, diags *diag.Dia
 		After: expandGates(m.After).stages, Pin: m.Build.ValueString(), Trigger: pipeline.Trigger(m.Trigger.ValueString()),
 		Source: expandSource(ctx, m.Source, diags), BaseImage: m.BaseImage.ValueString(), Artifact: m.Artifact.ValueString(),
 		Steps: expandSteps(ctx, m.Steps, diags), OnFailure: pipeline.OnFailure(m.OnFailure.ValueString()), Owner: at.Owner,
-		Runner: expandRunner(m.Runner),
+		Runner: expandRunner(m.Runner), Publish: expandStagePublish(ctx, m.Publish, m.Name.ValueString(), diags),
 	}
 	if !m.Environment.IsNull() {
 		var e environmentModel
@@ -212,6 +214,7 @@ func flattenStage(ctx context.Context, st *pipeline.State, s pipeline.Stage, sch
 	flattenTargets(ctx, s, sch, m, diags)
 	envTypes := sch.Attributes["environment"].GetType().(types.ObjectType).AttrTypes
 	m.Environment = flattenEnvironment(ctx, s.Env, def.Env, envTypes, diags)
+	m.Publish = flattenStagePublish(ctx, s.Publish, s.Name, sch.Attributes["publish"].GetType().(types.ObjectType).AttrTypes, diags)
 }
 
 // flattenEnvironment returns null for the environment that the type has by default.
@@ -268,6 +271,7 @@ func flattenStatus(st report.StageView, p pipeline.Pipeline, m *stageModel) {
 	m.Instances = intOrNull(st.Stage.Instances(p))
 	flattenByTarget(st.Current.Targets, m)
 	m.Drift = flattenDrift(st.Drift)
+	m.Published = flattenPublished(st.Channel)
 	m.FinishDue = types.StringNull()
 	if st.Move.Action == gate.ActionFinish {
 		m.FinishDue = orNull(st.Move.Candidate.ID)
@@ -298,6 +302,9 @@ func (m *stageModel) keep(ctx context.Context, planned stageModel) {
 	if !planned.EndpointByTarget.IsUnknown() {
 		m.EndpointByTarget = planned.EndpointByTarget
 	}
+	if known(ctx, planned.Published) {
+		m.Published = planned.Published
+	}
 	if !planned.Instances.IsUnknown() {
 		m.Instances = planned.Instances
 	}
@@ -320,7 +327,7 @@ func (m *stageModel) markUnknown(name types.String) {
 	if !name.IsUnknown() && !m.Pipeline.IsUnknown() {
 		m.Passed = flattenPassed(m.Pipeline.ValueString(), name.ValueString(), types.StringUnknown())
 	}
-	m.Instances, m.Drift = types.Int64Unknown(), types.ListUnknown(driftType)
+	m.Instances, m.Drift, m.Published = types.Int64Unknown(), types.ListUnknown(driftType), types.ObjectUnknown(publishedTypes)
 	m.CurrentByTarget, m.EndpointByTarget = types.MapUnknown(types.StringType), types.MapUnknown(types.StringType)
 }
 

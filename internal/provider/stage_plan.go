@@ -152,6 +152,8 @@ func (r *stageResource) place(planned gate.Planned, stage pipeline.Stage, resp *
 	}
 	at := path.Root("after")
 	switch {
+	case pipeline.CheckChannel(st, stage.Name, stage.Publish) != nil, r.session.Engine.Stages.CheckPublication(stage) != nil:
+		at = path.Root("publish")
 	case pipeline.CheckStage(st, stage) == nil:
 		at = path.Root("environment")
 	case stage.Env != nil && st.Pipeline.Service.Start == "":
@@ -176,6 +178,12 @@ func (m *stageModel) render(move gate.Move, planned gate.Planned, state *stageMo
 	stays := state != nil && move.Action != gate.ActionUnknown && !move.Moves()
 	if !move.Candidate.Unknown && !(stays && move.Redefined) { // else an apply has to record the definition: unknown makes it an update
 		m.Candidate = orNull(move.Candidate.ID)
+	}
+	if !move.Publishes {
+		m.Published = types.ObjectNull(publishedTypes)
+		if state != nil {
+			m.Published = state.Published
+		}
 	}
 	if !move.Passed.Unknown {
 		m.Passed = flattenPassed(m.Pipeline.ValueString(), stage.Name, orNull(move.Passed.ID))

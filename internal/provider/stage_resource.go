@@ -115,6 +115,7 @@ func (r *stageResource) ValidateConfig(ctx context.Context, req resource.Validat
 	}
 	r.validateByType(kind, m, environment, &resp.Diagnostics)
 	resp.Diagnostics.Append(validateRunner(m.Runner, m.Steps)...)
+	resp.Diagnostics.Append(validatePublish(m.Publish)...)
 	resp.Diagnostics.Append(validateTraffic(ctx, kind, m.Environment)...)
 	resp.Diagnostics.Append(validateMachine(ctx, kind, m.Environment, m.Bake)...)
 	validateTargets(ctx, m, &resp.Diagnostics)
@@ -198,6 +199,7 @@ func (r *stageResource) validateByType(kind pipeline.StageType, m stageModel, en
 	forbid("build", (commit || bootstrap) && !m.Build.IsNull(), "only stages that take builds can be pinned")
 	forbid("trigger", (commit || bootstrap) && !m.Trigger.IsNull(), "it runs when its source or definition changes")
 	forbid("environment", bootstrap && !m.Environment.IsNull(), "there is no build to launch yet")
+	forbid("publish", bootstrap && !m.Publish.IsNull(), "there is no build whose image could be published")
 	forbid("approval", bootstrap && m.Approval.ValueBool(), "there is no build to approve")
 	forbid("bake", m.Bake.ValueBool() && !environment, "it has no environment to bake from; set environment = {}")
 	if m.Name.IsNull() {

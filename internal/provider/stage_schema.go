@@ -184,6 +184,7 @@ func (r *stageResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 			"aws":         placeAttribute(),
 			"targets":     targetsAttribute(),
 			"rollout":     rolloutAttribute(),
+			"publish":     stagePublishAttribute(),
 			"timeouts":    timeouts.Attributes(ctx, timeouts.Opts{Create: true, Update: true, Delete: true}),
 
 			"candidate": computed("Build that the stage has moved to; in a plan, the build that it will move to. Null if there is none."),
@@ -199,6 +200,7 @@ func (r *stageResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 			"endpoint":   computed("URL at which the stage's environment answers; null if it has none. The URL of a persistent environment stays the same when a build is deployed."),
 			"drift":      driftAttribute(),
 			"finish_due": computed("The current build, if `service.finish` is due for it, which an apply then runs; null otherwise."),
+			"published":  publishedAttribute(),
 			"instances":  schema.Int64Attribute{Computed: true, MarkdownDescription: "Number of instances of the stage's environment; null without one."},
 		},
 	}

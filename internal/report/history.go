@@ -30,12 +30,13 @@ const (
 	HistoryEnvironment HistoryKind = "environment" // one was launched, extended, changed or ended
 	HistoryData        HistoryKind = "data"        // it was backed up, restored or finished
 	HistoryImage       HistoryKind = "image"       // one was baked, published or removed
+	HistoryChannel     HistoryKind = "channel"     // a name came to lead to an image, or nowhere
 	HistoryDefinition  HistoryKind = "definition"  // of the pipeline, a stage or an image
 )
 
 // HistoryKinds are all of them, in the order of a legend.
 var HistoryKinds = []HistoryKind{
-	HistoryDeployment, HistoryDecision, HistoryPromotion, HistoryOverride, HistoryPause, HistoryRun, HistoryBuild, HistoryEnvironment, HistoryData, HistoryImage, HistoryDefinition,
+	HistoryDeployment, HistoryDecision, HistoryPromotion, HistoryOverride, HistoryPause, HistoryRun, HistoryBuild, HistoryEnvironment, HistoryData, HistoryImage, HistoryChannel, HistoryDefinition,
 }
 
 // HistoryEntry is something that happened in a pipeline. It never changes: what happens later
@@ -47,7 +48,7 @@ type HistoryEntry struct {
 	Event        pipeline.EventKind `json:"event"`                    // the kind of event, such as build.decided
 	At           time.Time          `json:"at"`                       // when it happened
 	RecordedAt   time.Time          `json:"recorded_at"`              // when it got into the history
-	Kind         HistoryKind        `json:"kind"`                     // build, run, deployment, decision, promotion, override, pause, environment, data, image or definition
+	Kind         HistoryKind        `json:"kind"`                     // build, run, deployment, decision, promotion, override, pause, environment, data, image, channel or definition
 	Action       string             `json:"action"`                   // what happened, in a word, such as approved or rolled_back
 	Actor        string             `json:"actor"`                    // who did it
 	Stage        string             `json:"stage,omitempty"`          // image/NAME for a baked image
@@ -59,6 +60,7 @@ type HistoryEntry struct {
 	Run          string             `json:"run,omitempty"`            // that ended, or that a decision was made on
 	Image        string             `json:"image,omitempty"`          // ID
 	Environment  string             `json:"environment,omitempty"`    // its name
+	Channel      string             `json:"channel_name,omitempty"`   // the name of one, as the platform has it
 	Approvals    int                `json:"approval_count,omitempty"` // of an approval or a vote to lift: how many there are with it
 	Changed      []string           `json:"changed,omitempty"`        // names of the arguments that a new definition changed
 	Reason       string             `json:"reason,omitempty"`         // that a person gave

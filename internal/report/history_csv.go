@@ -38,6 +38,7 @@ var historyColumns = []struct {
 	{"run", func(e HistoryEntry) string { return e.Run }},
 	{"image", func(e HistoryEntry) string { return e.Image }},
 	{"environment", func(e HistoryEntry) string { return e.Environment }},
+	{"channel_name", func(e HistoryEntry) string { return e.Channel }},
 	{"recorded_at", func(e HistoryEntry) string { return e.RecordedAt.UTC().Format(time.RFC3339) }},
 	{"event", func(e HistoryEntry) string { return string(e.Event) }},
 	{"hash", func(e HistoryEntry) string { return e.Hash }},

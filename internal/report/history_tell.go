@@ -60,6 +60,9 @@ var tellers = map[pipeline.EventKind]func(scene){
 	pipeline.DataRestored:       scene.data,
 	pipeline.DataFinished:       scene.data,
 	pipeline.DataFinishFailed:   scene.data,
+	pipeline.ChannelMoved:       scene.channel,
+	pipeline.ChannelLeft:        scene.channel,
+	pipeline.ChannelRemoved:     scene.channel,
 }
 
 // silent are the kinds of event without entries, and why.
@@ -68,6 +71,7 @@ var silent = map[pipeline.EventKind]string{
 	pipeline.EnvironmentEnded: "the change to ending, before it, says what and by whom",
 	pipeline.NoticesDelivered: "it is of how far notices were sent",
 	pipeline.BuildPlanned:     "it is of what would happen, and the run that does it says what did",
+	pipeline.ChannelMoving:    "nothing leads elsewhere yet, and the end of the move says what came of it",
 	pipeline.CreationRecorded: "it is of what the state of Terraform has",
 }
 
@@ -282,6 +286,38 @@ func (s scene) published() {
 		regions := slices.Sorted(maps.Keys(i.Copies))
 		s.add(HistoryEntry{Kind: HistoryImage, Action: "published", Stage: imageStage(*i), Build: i.Build, Image: i.ID, Detail: strings.Join(regions, ", ")})
 	}
+}
+
+// channel tells what a stage's channel leads to since.
+func (s scene) channel() {
+	s.gone(pipeline.RecordChannel, func(stage string) {
+		key := pipeline.Key{Kind: pipeline.RecordChannel, ID: stage}
+		s.wait(HistoryEntry{Kind: HistoryChannel, Action: "removed", Stage: stage}, key, func(e *HistoryEntry, was *pipeline.Facts, _ bool) bool {
+			if was != nil {
+				e.Channel, e.From = was.Channel.Name, was.Channel.Build
+			}
+			return true
+		})
+	})
+	c := s.event.Facts.Channel
+	if c == nil {
+		return
+	}
+	e := HistoryEntry{Kind: HistoryChannel, Action: "moved", Stage: c.Stage, Build: c.Build, Run: c.Run, Image: c.Image, Channel: c.Name}
+	e.Detail = strings.Join(slices.Sorted(maps.Keys(c.Images)), ", ")
+	switch {
+	case c.Left:
+		e.Action = "left"
+	case c.Image == "":
+		e.Action, e.Detail = "emptied", "no build is left that passed"
+	}
+	key := pipeline.Key{Kind: pipeline.RecordChannel, ID: c.Stage}
+	s.wait(e, key, func(e *HistoryEntry, was *pipeline.Facts, _ bool) bool {
+		if was != nil && was.Channel.Build != e.Build {
+			e.From = was.Channel.Build
+		}
+		return true
+	})
 }
 
 // environment tells of an environment of a person, and of those of stages that people can look

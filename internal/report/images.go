@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/collect"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -20,6 +21,48 @@ type ImageUse struct {
 	BuildNumber int64    `json:"build_number,omitempty"` // absent where it is not known
 	Uses        []string `json:"uses"`                   // in words; empty: a collection removes it
 	There       bool     `json:"there"`                  // the platform has it
+	Channels    []Leads  `json:"channels,omitempty"`     // that lead to it
+}
+
+// Leads is a channel that leads to an image.
+type Leads struct {
+	Name        string            `json:"name"`
+	Pipeline    string            `json:"pipeline"`
+	Stage       string            `json:"stage"`                                    // that publishes; image/NAME for a baked image
+	Build       string            `json:"build,omitempty"`                          // whose image it is; absent for a baked image
+	BuildNumber int64             `json:"build_number,omitempty"`                   // absent where it is not known
+	Images      map[string]string `json:"images,omitempty" shape:"image_by_region"` // IDs of the image and its copies
+	Since       time.Time         `json:"since"`
+}
+
+// LeadsOf returns the channels that lead to an image, by pipeline and name.
+func LeadsOf(all map[string]*pipeline.State, image string) (list []Leads) {
+	for _, st := range all {
+		for _, c := range st.Channels {
+			if c.Image == image && c.Name != "" {
+				list = append(list, Leads{c.Name, c.Pipeline, c.Stage, c.Build, st.Builds[c.Build].Number, c.Images, c.At})
+			}
+		}
+	}
+	slices.SortFunc(list, func(a, b Leads) int { return cmp.Or(cmp.Compare(a.Pipeline, b.Pipeline), cmp.Compare(a.Name, b.Name)) })
+	return list
+}
+
+// ImagesOf lists the images to which a channel leads: one, if pipelines have none of the same
+// name. It returns CodeNotFound if there is no such channel, or if it leads nowhere.
+func (r *Reports) ImagesOf(ctx context.Context, pipelineName, channel string) ([]ImageUse, error) {
+	all, err := r.Images(ctx, pipelineName)
+	if err != nil {
+		return nil, err
+	}
+	list := slices.DeleteFunc(all, func(i ImageUse) bool {
+		return !slices.ContainsFunc(i.Channels, func(c Leads) bool { return c.Name == channel && (pipelineName == "" || c.Pipeline == pipelineName) })
+	})
+	if len(list) == 0 {
+		return nil, pipeline.Errorf(pipeline.CodeNotFound, "find channel", "no channel %q leads to an image", channel).
+			WithHint("A channel begins to lead to an image when a build passes a stage with publish, and ends when none is left that passed.")
+	}
+	return list, nil
 }
 
 // Images lists the images of a pipeline, or of all, by name and the newest first, and the
@@ -46,13 +89,13 @@ func (r *Reports) Images(ctx context.Context, pipelineName string) ([]ImageUse, 
 			known[id] = true
 			if pipelineName == "" || name == pipelineName {
 				_, is := there[id]
-				list = append(list, ImageUse{image, st.Builds[image.Build].Number, append([]string{}, uses[id]...), is})
+				list = append(list, ImageUse{image, st.Builds[image.Build].Number, append([]string{}, uses[id]...), is, LeadsOf(all, id)})
 			}
 		}
 	}
 	for id, size := range there {
 		if !known[id] && pipelineName == "" {
-			list = append(list, ImageUse{pipeline.Image{ID: id, Size: size}, 0, append([]string{}, uses[id]...), true})
+			list = append(list, ImageUse{pipeline.Image{ID: id, Size: size}, 0, append([]string{}, uses[id]...), true, LeadsOf(all, id)})
 		}
 	}
 	slices.SortFunc(list, func(a, b ImageUse) int {

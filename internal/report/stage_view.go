@@ -24,6 +24,7 @@ type StageView struct {
 	Artifact    *pipeline.Artifact
 	Environment *pipeline.Environment // that the stage has now, also that of a run; nil for none
 	Drift       *pipeline.Drift       // of the infrastructure of its persistent environment; nil if nothing is known of it
+	Channel     *pipeline.Channel     // that the stage publishes by; nil for none
 	Log         string                // where the log of Run is; empty without a run
 	Progress    *Progress             // of the run that is under way; only Views sets it
 	Applies     *Applies              // who makes what comes next happen; only Views sets it
@@ -57,6 +58,9 @@ func (r *Reports) stageView(st *pipeline.State, s pipeline.Stage, v gate.View) S
 	out := StageView{View: v, Stage: s, Passed: st.NewestPassed(s.Name), Run: st.Latest[s.Name], state: st}
 	if out.Run.ID != "" {
 		out.Log = r.logs.Location(s.Pipeline, out.Run.ID)
+	}
+	if c, ok := st.Channels[s.Name]; ok {
+		out.Channel = &c
 	}
 	if b, ok := st.Builds[out.Current.Build]; ok {
 		out.Artifact = b.Artifact

@@ -5,6 +5,7 @@ package run
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
@@ -92,7 +93,7 @@ func (s *Stages) advance(ctx context.Context, r AdvanceRequest) (report.StageVie
 	if err != nil {
 		return report.StageView{}, err
 	}
-	if err := s.act(leased, h, st, stage, move, r.Secrets); err != nil {
+	if err := s.actAndPublish(leased, h, st, stage, move, r.Secrets); err != nil {
 		return report.StageView{}, lock.LostOr(leased, err)
 	}
 	if !stage.Applied {
@@ -117,7 +118,10 @@ func (s *Stages) Check(st *pipeline.State, stage pipeline.Stage) error {
 	if err := pipeline.CheckStage(st, stage); err != nil {
 		return err
 	}
-	if err := s.runner.Check(stage.Runner); err != nil || stage.Env == nil {
+	if err := s.runner.Check(stage.Runner); err != nil {
+		return err
+	}
+	if err := s.CheckPublication(stage); err != nil || stage.Env == nil {
 		return err
 	}
 	if err := pipeline.CheckTargets(st, stage); err != nil {
@@ -192,6 +196,23 @@ func (e *core) recovered(ctx context.Context, h *lock.Lock, pipelineName, stage 
 		return nil, err
 	}
 	return e.states.Fresh(ctx, pipelineName)
+}
+
+// actAndPublish executes the move, and brings the stage's channel to what the stage gives out
+// then. What it gives out already comes first: a build that fails must not keep a channel at
+// one that was rejected.
+func (s *Stages) actAndPublish(ctx context.Context, h *lock.Lock, st *pipeline.State, stage pipeline.Stage, move gate.Move, secrets StageSecrets) error {
+	var before error
+	if move.Action != gate.ActionNone && move.Action != gate.ActionPublish && st.ChannelDue(stage.Name) {
+		before = s.publishDue(ctx, h, stage.Pipeline, stage.Name)
+	}
+	if err := s.act(ctx, h, st, stage, move, secrets); err != nil {
+		return errors.Join(err, before)
+	}
+	if _, recorded := st.Channels[stage.Name]; stage.Publish == nil && !recorded {
+		return nil
+	}
+	return s.publishDue(ctx, h, stage.Pipeline, stage.Name)
 }
 
 // act executes the move.

@@ -86,31 +86,14 @@ func (im *Images) bake(leased context.Context, h *lock.Lock, st *pipeline.State,
 // publish puts an image into the places that its definition names, as far as it is not there.
 // If it fails, the image stays, and the next call goes on.
 func (im *Images) publish(ctx context.Context, h *lock.Lock, definition pipeline.ImageDefinition, image pipeline.Image) (pipeline.Image, error) {
-	want := definition.Publish.Digest()
-	if image.Published == want {
-		return image, nil
+	if err := im.publishDue(ctx, h, definition.Pipeline, pipeline.ImageRun(definition.Name)); err != nil {
+		return image, lock.LostOr(ctx, err)
 	}
-	r := pipeline.PublishRequest{Image: image.ID, Labels: pipeline.Labels{Pipeline: definition.Pipeline, Stage: pipeline.ImageRun(definition.Name), Run: image.Run}}
-	if definition.Publish != nil {
-		r.Publication = *definition.Publish
+	st, err := im.states.State(ctx, definition.Pipeline)
+	if placed, ok := st.Images[image.ID]; ok && err == nil {
+		image.Published, image.Copies = placed.Published, placed.Copies
 	}
-	if file, err := im.logs.Create(ctx, definition.Pipeline, image.Run); err == nil {
-		log := im.newLog(file)
-		defer log.Close()
-		r.Log = log
-	}
-	copies, err := im.under(h.Lease).Publish(ctx, r)
-	if err != nil {
-		return image, lock.LostOr(ctx, fmt.Errorf("publish image %s: %w", image.ID, err))
-	}
-	if r.Publication.Parameter != "" {
-		err := im.under(h.Lease).Point(ctx, pipeline.PointRequest{Name: r.Publication.Parameter, Images: copies, Labels: r.Labels, Log: r.Log})
-		if err != nil {
-			return image, lock.LostOr(ctx, fmt.Errorf("publish image %s: %w", image.ID, err))
-		}
-	}
-	image.Published, image.Copies = want, copies
-	return image, im.states.Append(ctx, definition.Pipeline, &h.Lease, pipeline.Event{Kind: pipeline.ImagePublished, Facts: pipeline.Facts{Image: &image}})
+	return image, err
 }
 
 func (im *Images) finishImage(ctx context.Context, h *lock.Lock, definition pipeline.ImageDefinition, creation *pipeline.Creation, err error) error {
@@ -352,6 +335,9 @@ func (im *Images) Remove(ctx context.Context, pipelineName, name, id string) err
 		return nil
 	}
 	if err := im.recover(leased, h, st, pipeline.ImageRun(name)); err != nil {
+		return err
+	}
+	if err := im.releaseChannel(leased, h, st, pipeline.ImageRun(name)); err != nil {
 		return err
 	}
 	err = im.states.Append(leased, pipelineName, &h.Lease, pipeline.Event{Kind: pipeline.ImageUndefined, Facts: pipeline.Facts{

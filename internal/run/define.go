@@ -163,6 +163,9 @@ func (e *core) removeUnder(leased context.Context, h *lock.Lock, pipelineName, n
 	if _, target := pipeline.CutTarget(name); target != "" && st.Version(pipeline.RecordLatest, name) == 0 {
 		return nil // it was removed before
 	}
+	if err := e.releaseChannel(leased, h, st, name); err != nil {
+		return err
+	}
 	gone := append(st.KeysOfStage(name), pipeline.CreationKey(pipeline.RecordStage, name))
 	return e.states.Append(leased, pipelineName, &h.Lease, pipeline.Event{Kind: pipeline.StageRemoved, Facts: pipeline.Facts{Gone: gone}})
 }

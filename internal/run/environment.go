@@ -77,6 +77,9 @@ func (a *attempt) prepare(ctx context.Context) error {
 		return err
 	}
 	launch := a.state.Launch(a.stage, a.run.Build)
+	if launch.Image, err = a.imageAt(ctx, launch.Image); err != nil {
+		return err
+	}
 	from, err := a.data().source()
 	if err != nil {
 		return err

@@ -77,7 +77,7 @@ func (a *attempt) conclude(ctx context.Context) error {
 		}
 		return a.finishInterrupted(ctx)
 	case a.run.Phase == pipeline.PhaseTargets:
-		if done, err := a.rolledOut(ctx); err != nil || done {
+		if done, err := (rollout{a}).rolledOut(ctx); err != nil || done {
 			if err != nil {
 				return err
 			}

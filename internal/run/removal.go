@@ -165,6 +165,9 @@ func workers(st *pipeline.State) []pipeline.LeaseKey {
 	for _, run := range st.Latest {
 		keys = append(keys, lock.Run(st.Pipeline.Name, run))
 	}
+	for publisher := range st.Channels {
+		keys = append(keys, lock.Publisher(st.Pipeline.Name, publisher))
+	}
 	slices.SortFunc(keys, pipeline.LeaseKey.Compare)
 	return slices.Compact(keys)
 }
@@ -180,6 +183,11 @@ func (ps *Pipelines) dismantle(ctx context.Context, all lock.Several, st *pipeli
 			if err := ps.logs.Remove(ctx, st.Pipeline.Name, env.ID); err != nil {
 				return err
 			}
+		}
+	}
+	for publisher := range st.Channels {
+		if err := ps.releaseChannel(ctx, all[lock.Publisher(st.Pipeline.Name, publisher)], st, publisher); err != nil {
+			return err
 		}
 	}
 	for _, run := range st.Latest {

@@ -22,10 +22,13 @@ import (
 // watchPause is between two looks at what has moved, while a rollout pauses.
 const watchPause = 10 * time.Second
 
-// rollOut takes the run's build to all targets of its stage, wave by wave. At each target that
+// rollout is the run of a stage with several targets.
+type rollout struct{ *attempt }
+
+// over takes the run's build to all targets of its stage, wave by wave. At each target that
 // is a run of its own, under a lease of its own. A target that has the build already is left
 // as it is, so that what was interrupted goes on where it was.
-func (a *attempt) rollOut(ctx context.Context) error {
+func (a rollout) over(ctx context.Context) error {
 	if err := a.enter(ctx, pipeline.PhaseTargets); err != nil {
 		return err
 	}
@@ -77,7 +80,7 @@ func (e *core) recoverTargets(ctx context.Context, st *pipeline.State, name stri
 
 // rolledOut reports whether all targets of an interrupted run have its build, so that only its
 // end was not recorded.
-func (a *attempt) rolledOut(ctx context.Context) (bool, error) {
+func (a rollout) rolledOut(ctx context.Context) (bool, error) {
 	st, err := a.states.Fresh(ctx, a.run.Pipeline)
 	if err != nil || len(st.LeftTargets(a.stage)) > 0 {
 		return false, err
@@ -120,7 +123,7 @@ func sideBySide(ctx context.Context, stages []pipeline.Stage, do func(context.Co
 }
 
 // deployWave takes a build to the targets of a wave, side by side.
-func (a *attempt) deployWave(ctx context.Context, wave []pipeline.Stage, build string) error {
+func (a rollout) deployWave(ctx context.Context, wave []pipeline.Stage, build string) error {
 	return sideBySide(ctx, wave, func(ctx context.Context, at pipeline.Stage) error {
 		return a.deploy(ctx, at, build, a.secrets, a.logf)
 	})
@@ -159,7 +162,7 @@ func (e *core) deploy(ctx context.Context, at pipeline.Stage, build string, secr
 // stopped deals with targets that have moved when another failed: they go back to the build
 // that all had, or keep the new one, as the stage says. After a cancel they keep it, as the
 // next apply goes on.
-func (a *attempt) stopped(ctx context.Context, moved [][]pipeline.Stage, cause error) error {
+func (a rollout) stopped(ctx context.Context, moved [][]pipeline.Stage, cause error) error {
 	clean, cancel := lock.CleanUp(ctx)
 	defer cancel()
 	if done, err := a.rolledOut(clean); err == nil && done {
@@ -182,7 +185,7 @@ func (a *attempt) stopped(ctx context.Context, moved [][]pipeline.Stage, cause e
 }
 
 // holdings says which target holds which build.
-func (a *attempt) holdings(ctx context.Context) string {
+func (a rollout) holdings(ctx context.Context) string {
 	ctx, cancel := lock.CleanUp(ctx)
 	defer cancel()
 	st, err := a.states.Fresh(ctx, a.run.Pipeline)
@@ -199,7 +202,7 @@ func (a *attempt) holdings(ctx context.Context) string {
 
 // watchAlarms returns the alarms that went off before the rollout, by place: they don't speak
 // of its build until they have recovered.
-func (a *attempt) watchAlarms(ctx context.Context) (map[string][]string, error) {
+func (a rollout) watchAlarms(ctx context.Context) (map[string][]string, error) {
 	ringing := map[string][]string{}
 	for _, at := range a.stage.AtTargets() {
 		if len(at.Env.Alarms) == 0 {
@@ -217,7 +220,7 @@ func (a *attempt) watchAlarms(ctx context.Context) (map[string][]string, error) 
 // pauseAfter waits until the pause after the newest deployment of the waves is over, and looks
 // at all that has moved: whether it serves, its alarms, and at last the HTTP checks of the
 // stage.
-func (a *attempt) pauseAfter(ctx context.Context, waves [][]pipeline.Stage, ringing map[string][]string) error {
+func (a rollout) pauseAfter(ctx context.Context, waves [][]pipeline.Stage, ringing map[string][]string) error {
 	st, err := a.states.Fresh(ctx, a.run.Pipeline)
 	if err != nil {
 		return err
@@ -251,7 +254,7 @@ func (a *attempt) pauseAfter(ctx context.Context, waves [][]pipeline.Stage, ring
 }
 
 // lookAt refuses targets that don't serve any more, or whose alarms have gone off.
-func (a *attempt) lookAt(ctx context.Context, moved []pipeline.Stage, ringing map[string][]string) error {
+func (a rollout) lookAt(ctx context.Context, moved []pipeline.Stage, ringing map[string][]string) error {
 	st, err := a.states.Fresh(ctx, a.run.Pipeline)
 	if err != nil {
 		return err
@@ -281,7 +284,7 @@ func (a *attempt) lookAt(ctx context.Context, moved []pipeline.Stage, ringing ma
 }
 
 // checkMoved runs the HTTP checks of the stage at the endpoints of targets.
-func (a *attempt) checkMoved(ctx context.Context, moved []pipeline.Stage) error {
+func (a rollout) checkMoved(ctx context.Context, moved []pipeline.Stage) error {
 	st, err := a.states.State(ctx, a.run.Pipeline)
 	if err != nil {
 		return err

@@ -76,7 +76,7 @@ func (s *Stages) run(ctx context.Context, h *lock.Lock, st *pipeline.State, stag
 	}
 	work := a.phases
 	if stage.Spread() {
-		work = a.rollOut
+		work = rollout{a}.over
 	}
 	if err := work(ctx); err != nil {
 		return a.fail(ctx, lock.LostOr(ctx, err))

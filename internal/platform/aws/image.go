@@ -67,6 +67,11 @@ func (p *Platform) CheckTargets(r pipeline.ImageDefinition, targets []pipeline.T
 	return p.images.CheckTargets(r, targets)
 }
 
+// CheckPublication implements pipeline.Images.
+func (p *Platform) CheckPublication(w pipeline.Publication) error {
+	return p.images.CheckPublication(w)
+}
+
 // Publish implements pipeline.Images.
 func (p *Platform) Publish(ctx context.Context, r pipeline.PublishRequest) (map[string]string, error) {
 	ctx, err := p.fenced(ctx)

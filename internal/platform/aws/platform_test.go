@@ -94,7 +94,7 @@ const (
 func TestPlatform(t *testing.T) {
 	lacks := platformtest.Lacks{
 		"Variables": noSecrets, "Exec": noSecrets, "Data": noData, "DataFrom": noData, "Hooks": noData,
-		"BakeTree": noDirectories, "BakeEnvironment": noDirectories, "BakeFails": noDirectories, "Images": noDirectories,
+		"BakeTree": noDirectories, "BakeEnvironment": noDirectories, "BakeFails": noDirectories, "Images": noDirectories, "Channel": noDirectories,
 		"FailedCommand": "nothing is installed on a lasting fleet; see TestPlatformSingle", "Cancel": "as FailedCommand",
 		"Expire": "AWS forgets what has ended: the engine knows by the time that it did",
 	}
@@ -119,7 +119,7 @@ func TestPlatformSingle(t *testing.T) {
 		"Variables": noSecrets, "Exec": noSecrets, "Data": noData, "Hooks": noData, "Shift": noEndpoint, "Drain": noEndpoint, "CancelShift": noEndpoint,
 		"Launch": noGroup, "Resize": noGroup, "FailedFleet": noGroup, "Discard": "tested with lasting environments",
 		"Repeat": "the engine lets one at a time work on an environment", "Expire": "AWS forgets what has ended: the engine knows by the time that it did",
-		"BakeTree": noDirectories, "BakeEnvironment": noDirectories, "BakeFails": noDirectories, "Images": noDirectories,
+		"BakeTree": noDirectories, "BakeEnvironment": noDirectories, "BakeFails": noDirectories, "Images": noDirectories, "Channel": noDirectories,
 	}
 	platformtest.Run(t, lacks, func(t *testing.T) platformtest.Subject {
 		b := newBed(t)

@@ -59,10 +59,10 @@ func (b *bed) leftOf() (left []string) {
 
 // publish places an image, and lets the parameter lead to it.
 func (b *bed) publish(r pipeline.PublishRequest) (copies map[string]string, err error) {
-	if copies, err = b.Publish(b.Context(), r); err != nil || r.Publication.Parameter == "" {
+	if copies, err = b.Publish(b.Context(), r); err != nil || r.Publication.Channel == "" {
 		return copies, err
 	}
-	return copies, b.Point(b.Context(), pipeline.PointRequest{Name: r.Publication.Parameter, Images: copies, Labels: r.Labels, Log: b.log})
+	return copies, b.Point(b.Context(), pipeline.PointRequest{Name: r.Publication.Channel, Images: copies, Labels: r.Labels, Log: b.log})
 }
 
 // unpoint removes the parameter everywhere.
@@ -76,7 +76,7 @@ func (b *bed) publishRequest(image string) pipeline.PublishRequest {
 	return pipeline.PublishRequest{
 		Image: image, Labels: pipeline.Labels{Pipeline: "shop", Stage: "image/base", Run: "r-1"}, Log: b.log,
 		Publication: pipeline.Publication{
-			Regions: elsewhere, Accounts: []string{"999999999999"}, Parameter: "/penstock/shop/base", DeprecateAfter: 24 * time.Hour, Protected: true,
+			Regions: elsewhere, Accounts: []string{"999999999999"}, Channel: "/penstock/shop/base", DeprecateAfter: 24 * time.Hour, Protected: true,
 		},
 	}
 }

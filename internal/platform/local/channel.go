@@ -14,14 +14,31 @@ import (
 // Place is the only region of this platform.
 const Place = "local"
 
-// Publish implements pipeline.Platform: there is nowhere else, so that there is only
-// nothing to take back.
+// CheckPublication implements pipeline.Platform: of a publication there is only the name.
+func (p *Platform) CheckPublication(w pipeline.Publication) error {
+	const op = "check publication"
+	for _, set := range []struct {
+		name string
+		is   bool
+	}{
+		{"regions", len(w.Regions) > 0}, {"kms_keys", len(w.KMSKeys) > 0}, {"copy_within", w.CopyWithin > 0}, {"share_with", w.Shared()},
+		{"deprecate_after", w.DeprecateAfter > 0}, {"deregistration_protection", w.Protected}, {"keep_shared", w.KeepShared},
+	} {
+		if set.is {
+			return pipeline.Errorf(pipeline.CodeInvalid, op, "publish.%s has no meaning on the local platform", set.name).
+				WithAdvice(pipeline.Unset("publish."+set.name), pipeline.Set("aws", "{ … }", "the provider"))
+		}
+	}
+	if w.Channel != "" && !store.ValidName(w.Channel) {
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "publish.channel %q is no name", w.Channel).
+			WithHint("On the local platform it is at most 100 letters, digits, dots, dashes and underscores, and begins with a letter or digit.")
+	}
+	return nil
+}
+
+// Publish implements pipeline.Platform: the image is where it is, for everybody here.
 func (p *Platform) Publish(ctx context.Context, r pipeline.PublishRequest) (map[string]string, error) {
 	const op = "publish image"
-	want := r.Publication
-	if want.Digest() != (&pipeline.Publication{}).Digest() {
-		return nil, p.CheckImage(pipeline.ImageDefinition{Name: r.Image, Publish: &want})
-	}
 	image, err := p.store.Image(ctx, r.Image)
 	if err != nil {
 		return nil, protocol.Coded(ctx, op, err)

@@ -4,6 +4,7 @@
 package platformtest
 
 import (
+	"maps"
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -52,6 +53,7 @@ func testFence(s *suite) {
 			return all.Under(pipeline.Fence{Key: "shop/image/base", Token: 9}, pipeline.Fence{Key: "shop/stage/production", Token: 1}).RemoveImage(s.Context(), image)
 		},
 	}
+	maps.Copy(displaced, s.displacedNames(first))
 	for what, ask := range displaced {
 		if err := ask(); pipeline.CodeOf(err) != pipeline.CodeLeaseLost {
 			s.Errorf("%s by who was displaced: %v", what, err)

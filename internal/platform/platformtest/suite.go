@@ -56,7 +56,7 @@ func Run(t *testing.T, lacks Lacks, open func(t *testing.T) Subject) {
 		{"Shift", testShift}, {"Drain", testDrain}, {"CancelShift", testCancelShift}, {"FailedFleet", testFailedFleet}, {"FailedCommand", testFailedCommand},
 		{"Discard", testDiscard}, {"Resize", testResize}, {"Exec", testExec}, {"Expire", testExpire}, {"Unknown", testUnknown},
 		{"Fence", testFence}, {"Cancel", testCancel}, {"Repeat", testRepeat}, {"Concurrent", testConcurrent}, {"Invalid", testInvalid},
-		{"BakeTree", testBakeTree}, {"BakeEnvironment", testBakeEnvironment}, {"BakeFails", testBakeFails}, {"Images", testImages},
+		{"BakeTree", testBakeTree}, {"BakeEnvironment", testBakeEnvironment}, {"BakeFails", testBakeFails}, {"Images", testImages}, {"Channel", testChannel},
 	} {
 		if lacks[test.name] != "" {
 			continue

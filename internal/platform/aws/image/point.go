@@ -4,6 +4,7 @@
 package image
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -52,7 +53,12 @@ func (m *Images) Point(ctx context.Context, r pipeline.PointRequest) error {
 // Unpoint implements pipeline.Images.
 func (m *Images) Unpoint(ctx context.Context, r pipeline.UnpointRequest) error {
 	name := m.parameterOf(r.Name, r.Labels)
+	var regions []string
 	for _, region := range r.Regions {
+		regions = append(regions, cmp.Or(region, m.stack.Config.Region))
+	}
+	slices.Sort(regions)
+	for _, region := range slices.Compact(regions) {
 		there := m.in(region)
 		p, err := there.findParameter(ctx, name)
 		if err != nil {

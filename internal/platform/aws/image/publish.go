@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -38,22 +39,34 @@ const (
 // Check refuses a baked image that can't be published: CodeInvalid, with the argument and
 // its value.
 func (m *Images) Check(r pipeline.ImageDefinition) error {
-	invalid := func(hint, format string, args ...any) error {
-		return pipeline.Errorf(pipeline.CodeInvalid, "check image "+r.Name, format, args...).WithHint("%s", hint)
-	}
-	w := r.Publish
-	if w == nil {
+	if r.Publish == nil {
 		return nil
+	}
+	if r.Publish.Shared() && r.KMSKey == "" {
+		return pipeline.Errorf(pipeline.CodeInvalid, "check image "+r.Name, "publish.share_with: an image that is encrypted with the key of AWS can't be shared").
+			WithHint("Set kms_key to a key of this account that the others may use.")
+	}
+	return m.CheckPublication(*r.Publish)
+}
+
+// parameterName is what the name of a channel must look like: the path of a parameter, or the
+// last part of one.
+var parameterName = regexp.MustCompile(`^(/?[A-Za-z0-9_.-]+|(/[A-Za-z0-9_.-]+)+)$`)
+
+// CheckPublication implements pipeline.Images. Whether the image itself has a key that others
+// may use, only its publication finds out.
+func (m *Images) CheckPublication(w pipeline.Publication) error {
+	invalid := func(hint, format string, args ...any) error {
+		return pipeline.Errorf(pipeline.CodeInvalid, "check publication", format, args...).WithHint("%s", hint)
+	}
+	if w.Channel != "" && !parameterName.MatchString(w.Channel) {
+		return invalid("It is the path of an SSM parameter, which begins with a slash, or a name without slashes.", "publish has the channel %q", w.Channel)
 	}
 	if slices.Contains(w.Regions, m.stack.Config.Region) {
 		return invalid("Remove it: the image is baked there.", "publish.regions has the provider's own region, %s", m.stack.Config.Region)
 	}
 	if !w.Shared() {
 		return nil
-	}
-	if r.KMSKey == "" {
-		return invalid("Set kms_key to a key of this account that the others may use.",
-			"publish.share_with: an image that is encrypted with the key of AWS can't be shared")
 	}
 	for _, region := range w.Regions {
 		if w.KMSKeys[region] == "" {

@@ -33,6 +33,9 @@ const (
 // validName is what the parts of a name are: those of the path of its file.
 var validName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
 
+// ValidName reports whether a text can be a name.
+func ValidName(name string) bool { return validName.MatchString(name) }
+
 func (s *Store) namePath(pipelineName, name string) string {
 	return filepath.Join(s.dir, namesDir, pipelineName, name+nameSuffix)
 }

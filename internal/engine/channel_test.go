@@ -1,0 +1,244 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package engine_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/collect"
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/run"
+)
+
+// publishing is a route whose acceptance stage publishes.
+func publishing(digest string, p *pipeline.Publication) []pipeline.Stage {
+	s := stage(pipeline.TypeAcceptance, "commit")
+	s.Steps, s.Publish = []pipeline.Step{{Name: "journeys", Command: "try " + digest}}, p
+	s.Steps[0].Command = "try"
+	return []pipeline.Stage{commit(digest), s}
+}
+
+func stable() *pipeline.Publication {
+	return &pipeline.Publication{Channel: "stable", Regions: []string{"there"}, Keep: 1}
+}
+
+// named returns the build that a name leads to in each region; it is a failure if it is not
+// the same.
+func (d *desk) named(name string) string {
+	d.t.Helper()
+	here, there := d.names[name+"@here"], d.names[name+"@there"]
+	if here.build != there.build {
+		d.t.Errorf("%s leads to build %q here, and to %q there", name, here.build, there.build)
+	}
+	return here.build
+}
+
+func (d *desk) wantNamed(when, want string) {
+	d.t.Helper()
+	if got := d.named("stable"); got != want {
+		d.t.Errorf("%s, the channel leads to %q, want %q", when, got, want)
+	}
+	if v := d.status("acceptance"); v.Move.Action == gate.ActionPublish || v.Move.Publishes {
+		d.t.Errorf("%s, the next apply would do %s: %s", when, v.Move.Action, v.Move.Why)
+	}
+}
+
+// A channel leads to the newest build that passed; to an older one after a rejection or by a
+// pin; and nowhere if none is left. A failed run moves nothing.
+func TestChannelFollowsWhatPassed(t *testing.T) {
+	d := open(t)
+	d.watch = func() {
+		if wrong := d.follow(); wrong != "" {
+			t.Error(wrong)
+		}
+	}
+	d.mustApply(publishing("1", stable()))
+	d.wantNamed("after build 1", build("1"))
+	d.mustApply(publishing("2", stable()))
+	d.wantNamed("after build 2", build("2"))
+	one := d.state().Channels["acceptance"].Previous
+	if len(one) != 1 || one[0].Build != build("1") || d.published[one[0].Image].DeprecateAfter == 0 {
+		t.Errorf("before, it led to %+v, which is published as %+v", one, d.published)
+	}
+
+	broken := publishing("3", stable())
+	broken[1].Steps[0].Command = "fail"
+	if err := d.apply(broken); err == nil {
+		t.Fatal("build 3 passed")
+	}
+	if got := d.named("stable"); got != build("2") {
+		t.Errorf("after a failed run, the channel leads to %s", got)
+	}
+
+	if _, err := d.Decide(t.Context(), "shop", "acceptance", build("2"), pipeline.Rejected, "bad"); err != nil {
+		t.Fatal(err)
+	}
+	if v := d.status("acceptance"); !v.Move.Publishes {
+		t.Errorf("after the rejection, the next apply does not move the channel: %+v", v.Move)
+	}
+	if err := d.apply(broken); err == nil { // it goes back though the newer build fails
+		t.Fatal("build 3 passed")
+	}
+	if got := d.named("stable"); got != build("1") {
+		t.Errorf("after the rejection, the channel leads to %s", got)
+	}
+	if p := d.published[d.state().Builds[build("1")].Image]; p.DeprecateAfter != 0 {
+		t.Errorf("the image that it came back to is published as %+v", p)
+	}
+
+	d.mustApply(publishing("4", stable()))
+	d.wantNamed("after build 4", build("4"))
+	pinned := publishing("4", stable())
+	pinned[1].Pin = build("1")
+	d.mustApply(pinned)
+	d.wantNamed("with a pin to build 1", build("1"))
+	if _, err := d.Decide(t.Context(), "shop", "acceptance", build("1"), pipeline.Rejected, "bad, too"); err != nil {
+		t.Fatal(err)
+	}
+	unpinned := publishing("1", stable())
+	_ = d.apply(unpinned) // there may be nothing to run
+	if got := d.named("stable"); got == build("1") {
+		t.Errorf("the channel still leads to the rejected build")
+	}
+}
+
+// If no build is left that passed, the name is removed.
+func TestChannelOfNothing(t *testing.T) {
+	d := open(t)
+	d.mustApply(publishing("1", stable()))
+	if _, err := d.Decide(t.Context(), "shop", "acceptance", build("1"), pipeline.Rejected, "bad"); err != nil {
+		t.Fatal(err)
+	}
+	if v := d.status("acceptance"); v.Move.Action != gate.ActionPublish || !strings.Contains(v.Move.Why.String(), "no build is left") {
+		t.Errorf("the next apply does %s: %s", v.Move.Action, v.Move.Why)
+	}
+	if _, err := d.Stages.Advance(t.Context(), run.AdvanceRequest{Stage: publishing("1", stable())[1]}); err != nil {
+		t.Fatal(err)
+	}
+	d.wantNamed("with no build", "")
+	if len(d.names) != 0 {
+		t.Errorf("there are still names: %v", d.names)
+	}
+}
+
+// Whatever call a process is killed at, whoever follows the name finds an image that is there
+// and that passed, and the next apply completes what was begun.
+func TestChannelSurvivesKills(t *testing.T) {
+	first := open(t)
+	first.mustApply(publishing("1", stable()))
+	for _, after := range []bool{false, true} {
+		for limit := 1; ; limit++ {
+			w := first.world.copied()
+			d := start(t, w, t.TempDir())
+			passed := []string{build("1"), build("2")}
+			d.watch = func() {
+				if wrong := d.follow(); wrong != "" {
+					t.Errorf("killed at call %d: %s", limit, wrong)
+				}
+				for name, n := range d.names {
+					if !slices.Contains(passed, n.build) {
+						t.Errorf("killed at call %d: %s leads to build %q", limit, name, n.build)
+					}
+				}
+				if len(d.names) != 2 {
+					t.Errorf("killed at call %d: there are %v", limit, d.names)
+				}
+			}
+			d.limit, d.after = limit, after
+			done := d.apply(publishing("2", stable())) == nil
+			d = d.again()
+			d.mustApply(publishing("2", stable()))
+			d.wantNamed("at the end", build("2"))
+			if done || t.Failed() {
+				break
+			}
+		}
+	}
+}
+
+// What a channel publishes changes with its definition: another name, other regions.
+func TestChannelRedefined(t *testing.T) {
+	d := open(t)
+	d.watch = func() {
+		if wrong := d.follow(); wrong != "" {
+			t.Error(wrong)
+		}
+	}
+	d.mustApply(publishing("1", stable()))
+	runs := d.stepRuns["try"]
+	d.mustApply(publishing("1", &pipeline.Publication{Channel: "stable", Keep: 1}))
+	if n := d.names; len(n) != 1 || n["stable@here"].build != build("1") {
+		t.Errorf("with one region there are %v", n)
+	}
+	d.mustApply(publishing("1", &pipeline.Publication{Channel: "good", Regions: []string{"there"}}))
+	if n := d.names; len(n) != 2 || n["good@there"].build != build("1") {
+		t.Errorf("with another name there are %v", n)
+	}
+	if d.stepRuns["try"] != runs {
+		t.Error("a change of publish ran the stage")
+	}
+	refused := publishing("1", &pipeline.Publication{Channel: "good", Regions: []string{"a", "b", "c"}})
+	if err := d.apply(refused); pipeline.CodeOf(err) != pipeline.CodeInvalid {
+		t.Errorf("what the platform can't do: %v", err)
+	}
+}
+
+// The end of a publication removes the name, or leaves it with its image, as on_removal says.
+func TestChannelRemoved(t *testing.T) {
+	for name, remove := range map[string]func(d *desk) error{
+		"publish": func(d *desk) error { return d.apply(publishing("1", nil)) },
+		"stage": func(d *desk) error {
+			return d.Stages.Remove(t.Context(), "shop", "acceptance", d.state().Stages["acceptance"].ID)
+		},
+		"pipeline": func(d *desk) error { return d.Pipelines.Remove(t.Context(), "shop", "", true) },
+	} {
+		for _, on := range []pipeline.OnRemoval{pipeline.OnRemovalDelete, pipeline.OnRemovalKeep} {
+			t.Run(name+"/"+string(on), func(t *testing.T) {
+				d := open(t)
+				p := stable()
+				p.OnRemoval = on
+				d.mustApply(publishing("1", p))
+				if err := remove(d); err != nil {
+					t.Fatal(err)
+				}
+				kept := on == pipeline.OnRemovalKeep
+				if n := len(d.names); kept && n != 2 || !kept && n != 0 {
+					t.Errorf("there are %v", d.names)
+				}
+				if name == "pipeline" {
+					return
+				}
+				c, recorded := d.state().Channels["acceptance"]
+				if recorded != kept || kept && !c.Left {
+					t.Errorf("recorded is %+v, %v", c, recorded)
+				}
+				if _, err := d.Collector.Collect(t.Context(), collect.Request{}); err != nil {
+					t.Fatal(err)
+				}
+				if wrong := d.follow(); wrong != "" {
+					t.Error(wrong)
+				}
+			})
+		}
+	}
+}
+
+// A name that something else made is taken over only if the configuration says so.
+func TestChannelOfAnother(t *testing.T) {
+	d := open(t)
+	d.names["stable@there"] = memName{image: "img-other", owner: "somebody"}
+	if err := d.apply(publishing("1", stable())); pipeline.CodeOf(err) != pipeline.CodeConflict {
+		t.Errorf("another's name: %v", err)
+	}
+	if d.state().Current["acceptance"].Build != build("1") {
+		t.Error("the stage has not moved to what passed")
+	}
+	p := stable()
+	p.Adopt = true
+	d.mustApply(publishing("1", p))
+	d.wantNamed("after it was adopted", build("1"))
+}

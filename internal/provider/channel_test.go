@@ -1,0 +1,139 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package provider_test
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/hashicorp/terraform-plugin-testing/compare"
+	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
+	"github.com/hashicorp/terraform-plugin-testing/knownvalue"
+	"github.com/hashicorp/terraform-plugin-testing/plancheck"
+	"github.com/hashicorp/terraform-plugin-testing/statecheck"
+	"github.com/hashicorp/terraform-plugin-testing/terraform"
+	"github.com/hashicorp/terraform-plugin-testing/tfjsonpath"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// follow reads where a channel leads, over and over, until the test ends, as who launches
+// instances from it does. Each image must be there.
+func (b *bench) follow(channel string) (stop func()) {
+	done := make(chan struct{})
+	var readers sync.WaitGroup
+	readers.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			data, err := os.ReadFile(filepath.Join(b.dir, "images", "names", "shop", channel+".json"))
+			if err != nil {
+				continue // it leads nowhere
+			}
+			var found struct{ Image, Build string }
+			if err := json.Unmarshal(data, &found); err != nil {
+				b.t.Errorf("the channel says %q: %v", data, err)
+				return
+			}
+			if _, err := os.Stat(filepath.Join(b.dir, "images", "manifests", found.Image+".json")); err != nil {
+				b.t.Errorf("the channel leads to image %s of build %s: %v", found.Image, found.Build, err)
+				return
+			}
+		}
+	})
+	return func() { close(done); readers.Wait() }
+}
+
+// TestAccChannel publishes what passed: a newer build that passes is published, one that fails
+// is not, a rejection goes back, and the end of it all leaves nothing.
+func TestAccChannel(t *testing.T) {
+	b := newBench(t)
+	whole := b.config(map[string]string{"JOURNEYS": "! grep bad version", "INSTANCES": "1"})
+	base := whole[:strings.Index(whole, `resource "penstock_stage" "exploratory"`)]
+	config := func(publish string) string {
+		return strings.Replace(base, `after    = [penstock_stage.commit.passed]`, `after    = [penstock_stage.commit.passed]
+  `+publish, 1)
+	}
+	stable := config(`publish  = { channel = "stable" }`)
+	built := map[string]string{}
+	leads := func(version string) resource.TestCheckFunc {
+		return func(*terraform.State) error {
+			b.open(func(a *app.App) error {
+				list, err := a.Engine.Reports.ImagesOf(context.Background(), "shop", "stable")
+				if err == nil && (len(list) != 1 || list[0].Channels[0].Build != built[version]) {
+					t.Errorf("the channel leads to %+v, want build %s", list, built[version])
+				}
+				return err
+			})
+			return nil
+		}
+	}
+	passed := func(version string) resource.TestCheckFunc {
+		return func(s *terraform.State) error {
+			built[version] = b.passed("acceptance")
+			return leads(version)(s)
+		}
+	}
+	const acceptance = "penstock_stage.acceptance"
+	unknown := plancheck.ExpectUnknownValue(acceptance, tfjsonpath.New("published"))
+	stop := b.follow("stable")
+	walk(t,
+		resource.TestStep{Config: config(`publish  = { regions = ["eu-west-2"] }`), ExpectError: regexp.MustCompile(`publish\.regions`)},
+		resource.TestStep{
+			Config: stable, Check: passed("one"),
+			ConfigStateChecks: []statecheck.StateCheck{
+				export("acceptance", "published", knownvalue.ObjectPartial(map[string]knownvalue.Check{"image_ids": knownvalue.MapSizeExact(1)})),
+				statecheck.CompareValuePairs(acceptance, tfjsonpath.New("published").AtMapKey("image_id"), acceptance, tfjsonpath.New("image_id"), compare.ValuesSame()),
+			},
+		},
+		resource.TestStep{PreConfig: func() { b.commit("bad") }, Config: stable, ExpectError: regexp.MustCompile("journeys")},
+		resource.TestStep{
+			PreConfig: func() { leads("one")(nil); b.commit("two") }, Config: stable, Check: passed("two"),
+			ConfigPlanChecks: plan(unknown),
+		},
+		resource.TestStep{
+			PreConfig: b.decide("acceptance", decision.Reject), Config: stable, Check: leads("one"),
+			ConfigPlanChecks: plan(unknown, plancheck.ExpectResourceAction(acceptance, plancheck.ResourceActionUpdate)),
+		},
+		resource.TestStep{
+			Config: stable + `
+resource "penstock_stage" "other" {
+  pipeline = penstock_pipeline.shop.name
+  name     = "other"
+  type     = "custom"
+  after    = [penstock_stage.acceptance.passed]
+  publish  = { channel = "stable" }
+}`, ExpectError: regexp.MustCompile(`(?s)stage\s+"acceptance"\s+publishes\s+as`),
+		},
+		resource.TestStep{
+			Config: config(""), ConfigStateChecks: []statecheck.StateCheck{export("acceptance", "published", knownvalue.Null())},
+			Check: func(*terraform.State) error {
+				b.open(func(a *app.App) error {
+					_, err := a.Engine.Reports.ImagesOf(context.Background(), "shop", "stable")
+					if !pipeline.IsNotFound(err) {
+						t.Errorf("without publish: %v", err)
+					}
+					return nil
+				})
+				return nil
+			},
+		},
+		resource.TestStep{Config: config(`publish  = { channel = "stable", on_removal = "delete" }`), Check: leads("one")},
+	)
+	stop()
+	if left, err := filepath.Glob(filepath.Join(b.dir, "images", "names", "*")); err != nil || len(left) > 0 {
+		t.Errorf("names are left: %v, %v", left, err)
+	}
+}
