@@ -68,6 +68,9 @@ func (c *Collector) Collect(ctx context.Context, r Request) (Garbage, error) {
 		if err := c.collectOrphans(ctx, r.DryRun, &g); err != nil {
 			return g, err
 		}
+		if err := c.collectPackDirs(ctx, r.DryRun, &g); err != nil {
+			return g, err
+		}
 		if err := c.collectArchives(ctx, r.DryRun, &g); err != nil {
 			return g, err
 		}
@@ -306,8 +309,8 @@ func (c *Collector) clearEnded(ctx context.Context, env pipeline.Environment, dr
 	if err := c.of(env, h.Lease).Destroy(leased, env.ID); err != nil {
 		return fmt.Errorf("clear %s: %w", env.Describe(), err)
 	}
-	if env.Module == nil {
-		return nil
+	if env.Module == nil { // what it had may have left a working directory here
+		return c.modules.Under(h.Lease.Fence()).Destroy(leased, env.ID, io.Discard)
 	}
 	env.Module, env.Endpoint, env.Reason = nil, "", ""
 	return c.states.Append(leased, env.Pipeline, &h.Lease, pipeline.Event{Kind: pipeline.EnvironmentChanged, Facts: pipeline.Facts{Environment: &env}})
