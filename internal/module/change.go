@@ -32,7 +32,7 @@ func (m *Modules) change(ctx context.Context, op string, site *keptSite, to io.W
 	if err := site.reload(ctx, op); err != nil {
 		return err
 	}
-	log := m.newLog(to, in, site.Applied, site.Serving)
+	log := m.newLog(to, in, site.site)
 	defer func() { _ = log.Finish() }()
 	if err := site.show(ctx, op); err != nil { // whoever was displaced can't write from now on
 		return err

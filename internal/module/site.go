@@ -31,6 +31,7 @@ type inputs struct {
 	Variables map[string]json.RawMessage `json:"variables,omitempty"`
 	Secrets   map[string]json.RawMessage `json:"secrets,omitempty"`
 	Facts     pipeline.ModuleFacts       `json:"facts"`
+	Target    *pipeline.Target           `json:"target,omitempty"` // where the environment is; nil: where the ledger is
 	Stateful  []string                   `json:"stateful,omitempty"`
 	Timeout   time.Duration              `json:"timeout,omitempty"`
 
@@ -48,7 +49,26 @@ func (in *inputs) secrets() []pipeline.Secret {
 	return all
 }
 
-// texts returns the strings and numbers in a JSON value.
+// secrets returns what no log of the environment's module may show: what it was applied with,
+// and the sensitive outputs that it had.
+func (s site) secrets() []pipeline.Secret {
+	var all []pipeline.Secret
+	for _, in := range []*inputs{s.Applied, s.Serving} {
+		if in != nil {
+			all = append(all, in.secrets()...)
+		}
+	}
+	for _, out := range s.Outputs {
+		if out.Sensitive {
+			for _, text := range texts(out.Value) {
+				all = append(all, pipeline.Secret(text))
+			}
+		}
+	}
+	return all
+}
+
+// texts returns the strings in a JSON value.
 func texts(value json.RawMessage) []string {
 	var v any
 	if json.Unmarshal(value, &v) != nil {
