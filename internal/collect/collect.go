@@ -335,7 +335,7 @@ func (c *Collector) end(ctx context.Context, lease pipeline.Lease, env pipeline.
 		return c.stays(ctx, lease, env, fmt.Errorf("end %s: %w", env.Describe(), err))
 	}
 	if env.Module == nil { // what it had may have left a working directory here
-		return c.modules.Under(h.Lease.Fence()).Destroy(leased, env.ID, io.Discard)
+		return c.modules.Under(lease.Fence()).Destroy(ctx, env.ID, io.Discard)
 	}
 	if env.Alive() {
 		env.Status = pipeline.EnvExpired
