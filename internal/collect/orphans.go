@@ -120,22 +120,15 @@ func (c *Collector) orphans(ctx context.Context, held lock.Several, g *Garbage) 
 	return err
 }
 
-// packPrefix begins the names of the work directories in which modules of working trees are
-// packed. The lease under which that is done follows.
-const packPrefix = "module-"
-
-// PackDir returns the name of the work directory in which the holder of a lease packs a module.
-func PackDir(lease pipeline.Lease) string { return packPrefix + url.PathEscape(lease.Key) }
-
 // collectPackDirs removes the directories of those who were killed while they packed a module:
 // nobody holds their leases.
 func (c *Collector) collectPackDirs(ctx context.Context, dryRun bool, g *Garbage) error {
-	left, err := filepath.Glob(filepath.Join(c.workDir, packPrefix+"*"))
+	left, err := filepath.Glob(filepath.Join(c.workDir, workplace.PackPrefix+"*"))
 	if err != nil {
 		return err
 	}
 	for _, dir := range left {
-		key, err := url.PathUnescape(strings.TrimPrefix(filepath.Base(dir), packPrefix))
+		key, err := url.PathUnescape(strings.TrimPrefix(filepath.Base(dir), workplace.PackPrefix))
 		if err != nil {
 			continue // it is none of ours
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/run"
+	"github.com/penstock-io/terraform-provider-penstock/internal/workplace"
 )
 
 // meddler makes something happen once, in the middle of what an engine does.
@@ -158,7 +159,7 @@ func TestCollectPackedModules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := filepath.Join(d.work, collect.PackDir(lease))
+	dir := filepath.Join(d.work, workplace.PackDir(lease.Key))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}

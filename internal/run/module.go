@@ -13,10 +13,10 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/penstock-io/terraform-provider-penstock/internal/collect"
 	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
 	"github.com/penstock-io/terraform-provider-penstock/internal/modular"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/workplace"
 )
 
 // CheckModule refuses a module that can't be applied here.
@@ -63,7 +63,7 @@ func (e *core) packTree(ctx context.Context, lease pipeline.Lease, m pipeline.Mo
 	if m.Directory != "" && tree.Dir == "" {
 		return nil, pipeline.Errorf(pipeline.CodeInvalid, "pack module", "the working tree is not known, of which the module is directory %q", m.Directory)
 	}
-	dir := filepath.Join(e.workDirs, collect.PackDir(lease))
+	dir := filepath.Join(e.workDirs, workplace.PackDir(lease.Key))
 	defer func() { _ = os.RemoveAll(dir) }()
 	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o700)); err != nil {
 		return nil, fmt.Errorf("pack module: %w", err)
