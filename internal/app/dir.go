@@ -27,9 +27,14 @@ const (
 )
 
 // contents are the entries of a data directory that may be removed whole when it
-// holds no pipeline. Environments are not among them: if one is there, somebody
-// still needs it, and the directory stays.
-var contents = []string{keeperLock, keeperWake, keeperLog, ledgerFile, ledgerFile + "-wal", ledgerFile + "-shm", ledgerFile + ".new", "cache", "artifacts", "logs", "images", "fences", workplace.RecordFile, BoardDir, targetsDir, contextFile, contextFile + ".new"}
+// holds no pipeline, in this order. The ledger is the last of what is large: Terraform ends a
+// provider that takes long to close, and whoever opens the ledger next removes the rest.
+// Environments are not among them: if one is there, somebody still needs it, and the directory
+// stays.
+var contents = []string{
+	keeperLock, keeperWake, keeperLog, "cache", "artifacts", "logs", "images", "fences", workplace.RecordFile, BoardDir, targetsDir,
+	ledgerFile + ".new", ledgerFile + "-wal", ledgerFile + "-shm", ledgerFile, contextFile, contextFile + ".new",
+}
 
 // BoardDir has the sessions of people who have signed in to boards.
 const BoardDir = "board"

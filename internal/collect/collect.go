@@ -69,6 +69,9 @@ func (c *Collector) Collect(ctx context.Context, r Request) (Garbage, error) {
 		if err := c.collectOrphans(ctx, r.DryRun, &g); err != nil {
 			return g, err
 		}
+		if err := c.collectPackDirs(ctx, r.DryRun, &g); err != nil {
+			return g, err
+		}
 		if err := c.collectArchives(ctx, r.DryRun, &g); err != nil {
 			return g, err
 		}
@@ -334,8 +337,8 @@ func (c *Collector) end(ctx context.Context, lease pipeline.Lease, env pipeline.
 		env.Status = pipeline.EnvEnding
 		return c.stays(ctx, lease, env, fmt.Errorf("end %s: %w", env.Describe(), err))
 	}
-	if env.Module == nil {
-		return nil
+	if env.Module == nil { // what it had may have left a working directory here
+		return c.modules.Under(lease.Fence()).Destroy(ctx, env.ID, io.Discard)
 	}
 	if env.Alive() {
 		env.Status = pipeline.EnvExpired

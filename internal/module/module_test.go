@@ -6,6 +6,7 @@ package module
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -259,13 +260,16 @@ func TestLife(t *testing.T) {
 	w.ok(os.Remove(r.Package))
 	w.ok(w.machine("another").Destroy(t.Context(), "e-1", &w.log))
 	w.exist(dir)
-	all, err = w.Environments(t.Context())
-	w.ok(err)
-	if len(all) != 0 {
-		t.Errorf("environments: %v", all)
+	for machine, want := range map[string]string{"work": "[e-1]", "another": "[]"} { // the first one has its directory
+		all, err = w.machine(machine).Environments(t.Context())
+		w.ok(err)
+		if fmt.Sprint(all) != want {
+			t.Errorf("environments of machine %q: %v", machine, all)
+		}
 	}
 	w.exist(filepath.Join(w.dir, "store"), ".lock")
 	w.ok(w.Destroy(t.Context(), "e-1", &w.log))
+	w.exist(filepath.Join(w.dir, "work"))
 }
 
 // script writes a program that prints something.

@@ -271,7 +271,7 @@ func (m *Modules) Site(ctx context.Context, environment string) (pipeline.Module
 
 // Environments implements pipeline.Modules.
 func (m *Modules) Environments(ctx context.Context) ([]string, error) {
-	var all []string
+	all := m.workdirs()
 	for _, kind := range []string{ofPeople, ofStages} {
 		keys, err := m.config.Store.List(ctx, kind)
 		if err != nil {
@@ -284,7 +284,25 @@ func (m *Modules) Environments(ctx context.Context) ([]string, error) {
 			}
 		}
 	}
-	return sorted(all), nil
+	return slices.Compact(sorted(all)), nil
+}
+
+// workdirs returns the environments that have a working directory on this machine. One whose
+// environment was destroyed on another machine is removed when it is destroyed here, too. Those
+// that keep a state for people to look at are left out.
+func (m *Modules) workdirs() (all []string) {
+	entries, _ := os.ReadDir(m.config.Dir)
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") || !e.IsDir() {
+			continue
+		}
+		files, _ := os.ReadDir(filepath.Join(m.config.Dir, e.Name()))
+		kept := slices.ContainsFunc(files, func(f os.DirEntry) bool { return filepath.Ext(f.Name()) == ".tfstate" })
+		if name, err := url.PathUnescape(e.Name()); err == nil && !kept {
+			all = append(all, name)
+		}
+	}
+	return all
 }
 
 func (m *Modules) site(environment string) *keptSite {

@@ -211,6 +211,7 @@ type Modules interface {
 	Drift(ctx context.Context, environment string, log io.Writer) (ModulePlan, error)
 	// Destroy destroys the environment's infrastructure, and then forgets it.
 	Destroy(ctx context.Context, environment string, log io.Writer) error
-	// Environments lists the environments that have a state, sorted.
+	// Environments lists the environments that have a state, or a working directory on this
+	// machine, sorted. Destroy removes what is left of one.
 	Environments(ctx context.Context) ([]string, error)
 }

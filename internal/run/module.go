@@ -5,6 +5,7 @@ package run
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -15,6 +16,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
 	"github.com/penstock-io/terraform-provider-penstock/internal/modular"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/workplace"
 )
 
 // CheckModule refuses a module that can't be applied here.
@@ -54,19 +56,18 @@ func (a *attempt) pack(ctx context.Context) error {
 }
 
 // packTree stores the module of a working tree, as pack does that of a build. What was stored
-// before is garbage then: an environment keeps its own.
-func (e *core) packTree(ctx context.Context, m pipeline.Module, tree Tree, log io.Writer) (*pipeline.ModulePackage, error) {
+// before is garbage then: an environment keeps its own. The files that it makes are named after
+// the lease that it works under, so that the next one, or a collection, removes those of one
+// that was killed.
+func (e *core) packTree(ctx context.Context, lease pipeline.Lease, m pipeline.Module, tree Tree, log io.Writer) (*pipeline.ModulePackage, error) {
 	if m.Directory != "" && tree.Dir == "" {
 		return nil, pipeline.Errorf(pipeline.CodeInvalid, "pack module", "the working tree is not known, of which the module is directory %q", m.Directory)
 	}
-	if err := os.MkdirAll(e.workDirs, 0o700); err != nil {
-		return nil, fmt.Errorf("pack module: %w", err)
-	}
-	dir, err := os.MkdirTemp(e.workDirs, "module-")
-	if err != nil {
-		return nil, fmt.Errorf("pack module: %w", err)
-	}
+	dir := filepath.Join(e.workDirs, workplace.PackDir(lease.Key))
 	defer func() { _ = os.RemoveAll(dir) }()
+	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o700)); err != nil {
+		return nil, fmt.Errorf("pack module: %w", err)
+	}
 	file := filepath.Join(dir, "module.tar.gz")
 	instead, err := e.modules.Pack(ctx, pipeline.PackRequest{Module: m, Checkout: tree.Dir, Out: file, Log: log})
 	if err != nil {

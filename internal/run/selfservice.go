@@ -340,7 +340,7 @@ func (e *Environments) relaunch(ctx context.Context, h *lock.Lock, st *pipeline.
 		if log == nil {
 			log = io.Discard
 		}
-		if runs.module, err = e.packTree(ctx, *m, *r.Tree, log); err != nil {
+		if runs.module, err = e.packTree(ctx, h.Lease, *m, *r.Tree, log); err != nil {
 			return env, err
 		}
 	}
