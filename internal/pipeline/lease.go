@@ -22,6 +22,7 @@ const (
 	LeaseWatch       LeaseKind = "watch"       // by one watcher; has no name
 	LeaseNotify      LeaseKind = "notify"      // a target, by its key
 	LeasePlacement   LeaseKind = "placement"   // of an image, by its ID: where its copies are, and who may launch it
+	LeaseDrift       LeaseKind = "drift"       // a check of a stage, which changes nothing of it
 )
 
 // LeaseKey names one thing of a pipeline that one process at a time may change. Ledgers and

@@ -22,6 +22,9 @@ type Module struct {
 	Program   string                     `json:"terraform,omitempty"` // path or name of Terraform or OpenTofu; empty: the one that is found
 	Timeout   time.Duration              `json:"timeout,omitempty"`   // of one apply; 0 means DefaultModuleTimeout
 	Stateful  []string                   `json:"stateful,omitempty"`  // patterns of resource types or addresses that keep data, besides the known ones
+	// DetectDrift has the environments of stages checked for what somebody else changed.
+	DetectDrift bool          `json:"detect_drift,omitempty"`
+	DriftEvery  time.Duration `json:"drift_every,omitempty"` // at most once in this time; 0 means DefaultDriftEvery
 }
 
 // DefaultModuleTimeout bounds one apply of a module that sets no time-out of its own. A
@@ -81,6 +84,7 @@ type PackRequest struct {
 // ModuleRequest asks for the infrastructure of one environment.
 type ModuleRequest struct {
 	Environment string // ID: it has one state
+	Target      Target // where the environment is: the module's providers have the credentials and the region of that place
 	Fleet       string // ID that names what is applied, to tell it from what serves
 	Package     string // file on this machine that Pack wrote
 	Program     string // as in Module

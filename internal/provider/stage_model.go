@@ -37,6 +37,9 @@ type stageModel struct {
 	OnFailure   types.String   `tfsdk:"on_failure"`
 	Runner      types.String   `tfsdk:"runner"`
 	Publish     types.Object   `tfsdk:"publish"`
+	AWS         types.Object   `tfsdk:"aws"`
+	Targets     types.List     `tfsdk:"targets"`
+	Rollout     types.Object   `tfsdk:"rollout"`
 	Timeouts    timeouts.Value `tfsdk:"timeouts"`
 
 	Candidate types.String `tfsdk:"candidate"`
@@ -46,6 +49,10 @@ type stageModel struct {
 	Instances types.Int64  `tfsdk:"instances"`
 	FinishDue types.String `tfsdk:"finish_due"`
 	Published types.Object `tfsdk:"published"`
+	Drift     types.List   `tfsdk:"drift"`
+
+	CurrentByTarget  types.Map `tfsdk:"current_by_target"`
+	EndpointByTarget types.Map `tfsdk:"endpoint_by_target"`
 }
 
 // environmentModel is a stage's environment.
@@ -95,7 +102,7 @@ type shiftModel struct {
 // known. The builds of after need not be.
 func (m stageModel) decided(ctx context.Context) bool {
 	return known(ctx, m.Pipeline, m.Type, m.Build, m.Trigger, m.Source, m.BaseImage, m.Artifact,
-		m.Steps, m.Environment, m.Approval, m.Bake, m.OnFailure, m.Runner, m.Publish) && !expandGates(m.After).unknown
+		m.Steps, m.Environment, m.Approval, m.Bake, m.OnFailure, m.Runner, m.AWS, m.Targets, m.Rollout, m.Publish) && !expandGates(m.After).unknown
 }
 
 // expandStage reads a stage that is decided, with the defaults of its type.
@@ -124,6 +131,7 @@ func expandStage(ctx context.Context, m stageModel, at *session, diags *diag.Dia
 		diags.Append(e.Alarms.ElementsAs(ctx, &s.Env.Alarms, false)...)
 		diags.Append(e.Groups.ElementsAs(ctx, &s.Env.Groups, false)...)
 	}
+	expandTargets(ctx, m, &s, diags)
 	return s.WithDefaults(m.Approval.ValueBoolPointer(), m.Bake.ValueBoolPointer())
 }
 
@@ -203,6 +211,7 @@ func flattenStage(ctx context.Context, st *pipeline.State, s pipeline.Stage, sch
 		m.Steps, d = types.ListValueFrom(ctx, stepType, flattenSteps(s.Steps))
 		diags.Append(d...)
 	}
+	flattenTargets(ctx, s, sch, m, diags)
 	envTypes := sch.Attributes["environment"].GetType().(types.ObjectType).AttrTypes
 	m.Environment = flattenEnvironment(ctx, s.Env, def.Env, envTypes, diags)
 	m.Publish = flattenStagePublish(ctx, s.Publish, s.Name, sch.Attributes["publish"].GetType().(types.ObjectType).AttrTypes, diags)
@@ -261,6 +270,8 @@ func flattenStatus(st report.StageView, p pipeline.Pipeline, m *stageModel) {
 	m.ImageID, m.Endpoint = orNull(st.Image), types.StringNull()
 	m.Instances = intOrNull(st.Stage.Instances(p))
 	m.Published = flattenPublished(st.Channel)
+	flattenByTarget(st.Current.Targets, m)
+	m.Drift = flattenDrift(st.Drift)
 	m.FinishDue = types.StringNull()
 	if st.Move.Action == gate.ActionFinish {
 		m.FinishDue = orNull(st.Move.Candidate.ID)
@@ -288,8 +299,17 @@ func (m *stageModel) keep(ctx context.Context, planned stageModel) {
 	if known(ctx, planned.Published) {
 		m.Published = planned.Published
 	}
+	if !planned.CurrentByTarget.IsUnknown() {
+		m.CurrentByTarget = planned.CurrentByTarget
+	}
+	if !planned.EndpointByTarget.IsUnknown() {
+		m.EndpointByTarget = planned.EndpointByTarget
+	}
 	if !planned.Instances.IsUnknown() {
 		m.Instances = planned.Instances
+	}
+	if !planned.Drift.IsUnknown() {
+		m.Drift = planned.Drift
 	}
 }
 
@@ -307,7 +327,9 @@ func (m *stageModel) markUnknown(name types.String) {
 	if !name.IsUnknown() && !m.Pipeline.IsUnknown() {
 		m.Passed = flattenPassed(m.Pipeline.ValueString(), name.ValueString(), types.StringUnknown())
 	}
-	m.Instances, m.Published = types.Int64Unknown(), types.ObjectUnknown(publishedTypes)
+	m.Instances, m.Drift = types.Int64Unknown(), types.ListUnknown(driftType)
+	m.CurrentByTarget, m.EndpointByTarget = types.MapUnknown(types.StringType), types.MapUnknown(types.StringType)
+	m.Published = types.ObjectUnknown(publishedTypes)
 }
 
 // sameFront reports whether two definitions of a persistent environment have the

@@ -118,6 +118,7 @@ func (r *stageResource) ValidateConfig(ctx context.Context, req resource.Validat
 	resp.Diagnostics.Append(validatePublish(m.Publish)...)
 	resp.Diagnostics.Append(validateTraffic(ctx, kind, m.Environment)...)
 	resp.Diagnostics.Append(validateMachine(ctx, kind, m.Environment, m.Bake)...)
+	validateTargets(ctx, m, &resp.Diagnostics)
 }
 
 // validateRunner finds loads that several machines are to make where there is one.
@@ -313,6 +314,7 @@ func (r *stageResource) Read(ctx context.Context, req resource.ReadRequest, resp
 		flattenStage(ctx, st, stage, schemaOf(ctx, r), &m, &resp.Diagnostics)
 	}
 	status := r.session.Engine.Reports.StageViewIn(st, stage)
+	status.Drift = r.session.drift(ctx, stage, &resp.Diagnostics)
 	flattenStatus(status, st.Pipeline, &m)
 	noteRead(ctx, resp.Private, position, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)

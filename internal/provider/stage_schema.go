@@ -182,6 +182,9 @@ func (r *stageResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 			"on_failure":  optional("`keep` leaves the environment of a failed run up, so that you can inspect it, until the stage's next run or for three days. `destroy` ends it. In both cases a persistent environment continues to serve the previous build. Default: `destroy`.", stringvalidator.OneOf(string(pipeline.OnFailureDestroy), string(pipeline.OnFailureKeep))),
 			"runner":      optional("Where the steps run, except HTTP checks and steps on the environment. `local`: on the machine that runs Terraform. `codebuild`: each command in a build of AWS CodeBuild, in a copy of the checkout, whose state comes back; several builds share a load if one can't make its rate. That needs the provider's `aws`, and the CodeBuild project from `penstock bootstrap ci`. A step must be able to reach what it needs over the network from there. Default: `local`.", stringvalidator.OneOf(localRunner, string(pipeline.RunnerCodeBuild))),
 			"publish":     stagePublishAttribute(),
+			"aws":         placeAttribute(),
+			"targets":     targetsAttribute(),
+			"rollout":     rolloutAttribute(),
 			"timeouts":    timeouts.Attributes(ctx, timeouts.Opts{Create: true, Update: true, Delete: true}),
 
 			"candidate": computed("Build that the stage has moved to; in a plan, the build that it will move to. Null if there is none."),
@@ -195,9 +198,11 @@ func (r *stageResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 			},
 			"image_id":   computed("Image that the stage baked from its current build, or that its persistent environment runs from; null otherwise."),
 			"endpoint":   computed("URL at which the stage's environment answers; null if it has none. The URL of a persistent environment stays the same when a build is deployed."),
+			"drift":      driftAttribute(),
 			"finish_due": computed("The current build, if `service.finish` is due for it, which an apply then runs; null otherwise."),
 			"published":  publishedAttribute(),
 			"instances":  schema.Int64Attribute{Computed: true, MarkdownDescription: "Number of instances of the stage's environment; null without one."},
 		},
 	}
+	maps.Copy(resp.Schema.Attributes, byTargetAttributes())
 }

@@ -66,6 +66,12 @@ func (p *Platform) CheckPublication(w pipeline.Publication) error {
 	return p.images.CheckPublication(w)
 }
 
+// CheckTargets refuses, with CodeInvalid, a baked image from which nothing could be launched in
+// targets. It asks for nothing.
+func (p *Platform) CheckTargets(r pipeline.ImageDefinition, targets []pipeline.Target) error {
+	return p.images.CheckTargets(r, targets)
+}
+
 // Publish implements pipeline.Images.
 func (p *Platform) Publish(ctx context.Context, r pipeline.PublishRequest) (map[string]string, error) {
 	ctx, err := p.fenced(ctx)
