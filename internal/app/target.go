@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"sync"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/audit"
 	"github.com/penstock-io/terraform-provider-penstock/internal/bootstrap"
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -83,6 +85,20 @@ func (t *targets) open(ctx context.Context, at pipeline.Target) (*opening, error
 		return nil, pipeline.Errorf(pipeline.CodeOf(o.err), op, "%w", o.err)
 	}
 	return o, nil
+}
+
+// ask opens a target and asks AWS whether what its stack needs is there.
+func (t *targets) ask(ctx context.Context, at pipeline.Target) ([]audit.Answer, error) {
+	o, err := t.open(ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	opened := audit.Answer{Check: "targets", Text: fmt.Sprintf("stack %q of account %s in region %s can be used", o.made.Stack, o.cloud.Account, o.cloud.Config.Region)}
+	if version := o.made.TemplateVersion; version != bootstrap.TemplateVersion {
+		opened.State, opened.Hint = audit.Doubt, "Bring it up to date with `penstock bootstrap target`, with credentials of that account."
+		opened.Text += fmt.Sprintf(", but has version %d of the template, and this program has version %d", version, bootstrap.TemplateVersion)
+	}
+	return append([]audit.Answer{opened}, audit.New(o.cloud.Config, o.made).Ask(ctx)...), nil
 }
 
 // begin opens a target, and forgets it again if that fails.
