@@ -74,6 +74,7 @@ type App struct {
 	stack    *bootstrap.Resources // nil on the local platform
 	targets  *targets             // nil on the local platform
 	audit    *audit.Audit         // of it; nil for none
+	ends     *ends                // nil where no build of AWS applies the configuration
 	skew     time.Duration        // by which AWS's clock is ahead
 	lock     *dirLock
 	place    *workplace.Place // where steps, bakes and instances work
@@ -125,8 +126,11 @@ func Open(ctx context.Context, o Options) (*App, error) {
 		Ledger: record, Holder: config.Holder, Topics: a.topics, Buses: a.buses, Logger: o.Logger.Named("notice"),
 	}))
 	config.Appended = func(name string) { a.notifier.wake(name, false) }
-	if a.stack == nil {
+	switch {
+	case a.stack == nil:
 		config.Environment = a.keepTimes
+	case a.ends != nil:
+		config.Environment = a.ends.keep
 	}
 	a.archives = config.Archives
 	a.Engine = engine.New(config)
@@ -142,9 +146,11 @@ func openLocal(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.
 	if err := a.identify(ctx, record); err != nil {
 		return nil, engine.Config{}, errors.Join(err, record.Close())
 	}
+	here := local.Options{Dir: a.Dir, Work: a.place.Dir, Logger: o.Logger.Named("local")}
 	return record, engine.Config{
+		Targets:   localTargets{here},
 		Archives:  artifact.NewArchives(filepath.Join(a.Dir, archiveDir)),
-		Platform:  local.New(local.Options{Dir: a.Dir, Work: a.place.Dir, Logger: o.Logger.Named("local")}),
+		Platform:  local.New(here),
 		Modules:   a.modules(module.NewDirStore(filepath.Join(a.Dir, modulesDir)), o),
 		Artifacts: artifact.NewStore(filepath.Join(a.Dir, "artifacts")),
 		Logs:      artifact.NewLogs(filepath.Join(a.Dir, "logs")),

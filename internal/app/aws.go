@@ -95,6 +95,9 @@ func openAWS(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.Co
 	a.person, a.stack = caller(c.ARN), &made
 	a.skew, a.audit = c.Skew, audit.New(c.Config, made)
 	a.topics, a.buses = notice.Topics{Client: sns.NewFromConfig(c.Config)}, notice.Buses{Client: eventbridge.NewFromConfig(c.Config)}
+	if made.ApplyProject != "" {
+		a.ends = &ends{objects: objects, bucket: made.Bucket, now: time.Now, logger: o.Logger, known: map[string]string{}}
+	}
 	a.worker = codebuild.New(codebuild.Options{
 		Config: c.Config, Project: made.RunnerProject, Stack: made.Stack, Bucket: made.Bucket, Pack: artifact.Pack, Unpack: unpack,
 		Logger: o.Logger.Named("codebuild"), Pause: pause,

@@ -9,6 +9,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -46,6 +47,9 @@ const overrideName = "penstock_override.tf.json"
 func localBackend(state string) ([]byte, error) {
 	return json.Marshal(map[string]any{"terraform": map[string]any{"backend": map[string]any{"local": map[string]any{"path": state}}}})
 }
+
+// of names the module in what is done with it.
+func (t *terraform) of(op string) string { return fmt.Sprintf("%s %q", op, t.shown) }
 
 // prepare unpacks a package, checks the inputs and installs the providers.
 func (m *Modules) prepare(ctx context.Context, w *workdir, in *inputs, content func() ([]byte, error), log *runlog.Log) (*terraform, error) {
@@ -87,7 +91,7 @@ func (m *Modules) prepare(ctx context.Context, w *workdir, in *inputs, content f
 
 // init installs the providers, unless they are.
 func (t *terraform) init(ctx context.Context) error {
-	const op = "initialise module"
+	op := t.of("initialise module")
 	override, err := localBackend(t.w.state())
 	if err != nil {
 		return err
@@ -166,6 +170,7 @@ type planned struct {
 
 // plan makes a plan in the working directory, and reads it.
 func (t *terraform) plan(ctx context.Context, op string, options ...string) (planned, error) {
+	op = t.of(op)
 	f := newFollower(t.log, t.shown, t.m.config.Now)
 	var said kept
 	args := append([]string{"plan", "-json", "-input=false", "-detailed-exitcode", "-out=" + t.w.path("plan"), "-var-file=" + t.w.inputs()}, options...)
@@ -240,6 +245,7 @@ func (t *terraform) destroyArgs() []string {
 // change runs a command that changes resources. It is never killed while it may lose one, so
 // its output goes into a file: a pipe would break with this process.
 func (t *terraform) change(ctx context.Context, op string, args ...string) error {
+	op = t.of(op)
 	out, err := os.OpenFile(t.w.path("log"), os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return pipeline.Errorf(pipeline.CodeFailed, op, "%w", err)
