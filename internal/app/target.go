@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/audit"
 	"github.com/penstock-io/terraform-provider-penstock/internal/bootstrap"
@@ -59,6 +60,26 @@ func (t *targets) Open(ctx context.Context, at pipeline.Target) (pipeline.Platfo
 	return o.platform, nil
 }
 
+// newTargets returns the targets of a ledger, which is in a stack with a platform.
+func newTargets(home *cloud.Cloud, made bootstrap.Resources, platform func(*cloud.Cloud, bootstrap.Resources) *aws.Platform, logger hclog.Logger) *targets {
+	ours := &opening{done: make(chan struct{}), cloud: home, made: made, platform: platform(home, made)}
+	close(ours.done)
+	return &targets{home: home, stack: made.Stack, platform: platform, lender: lender{logger: logger}, opened: map[pipeline.Target]*opening{{}: ours}}
+}
+
+// place returns where a target is; that of the ledger is the zero one, however it is written.
+func (t *targets) place(at pipeline.Target) pipeline.Target {
+	place := at.Place()
+	place.Name = "" // two names are no two places
+	if place.Region == t.home.Config.Region {
+		place.Region = ""
+	}
+	if place.Stack == t.stack {
+		place.Stack = ""
+	}
+	return place
+}
+
 // open returns a target that is open. Whoever asks meanwhile waits for the same opening, which
 // goes on without who asked first. One that failed is tried again.
 func (t *targets) open(ctx context.Context, at pipeline.Target) (*opening, error) {
@@ -66,8 +87,7 @@ func (t *targets) open(ctx context.Context, at pipeline.Target) (*opening, error
 	if at.RoleARN != "" && at.Account() == "" {
 		return nil, pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not the ARN of a role", at.RoleARN).WithHint("Write role_arn like arn:aws:iam::123456789012:role/penstock-TargetRole.")
 	}
-	place := at.Place()
-	place.Name = ""
+	place := t.place(at)
 	t.mu.Lock()
 	o := t.opened[place]
 	if o == nil {
@@ -122,7 +142,8 @@ func (t *targets) begin(ctx context.Context, at pipeline.Target, o *opening) {
 	close(o.done)
 }
 
-// find returns what the stack of a target made. Errors are CodeFailed.
+// find returns what the stack of a target made. Errors are CodeFailed, but for a stack that is
+// none for targets: that is CodeInvalid.
 func (t *targets) find(ctx context.Context, there *cloud.Cloud, at pipeline.Target) (made bootstrap.Resources, err error) {
 	region, account := there.Config.Region, there.Account
 	if at.RoleARN != "" {
@@ -161,6 +182,10 @@ func (t *targets) find(ctx context.Context, there *cloud.Cloud, at pipeline.Targ
 	}
 	if is := settings(AWS{}, made).Account(); account != is {
 		return made, failed("Correct role_arn: it must be of the account that has the stack.", "its roles are of account %s, but %s is of account %s", is, cmp.Or(at.RoleARN, "the caller"), account)
+	}
+	if made.Table != "" {
+		return made, pipeline.Errorf(pipeline.CodeInvalid, "find stack "+name, "in account %s, region %s, it has a ledger of its own, whose pipelines would end what they don't know", account, region).
+			WithHint("Make a stack for these environments alone: `penstock bootstrap target --region %s --stack NAME`, and name it in stack.", region)
 	}
 	if lacks := made.Lacks(); len(lacks) > 0 {
 		return made, failed("Add that with `"+create+"`, with credentials of that account.", "it has no %s in account %s, region %s", strings.Join(lacks, ", "), account, region)

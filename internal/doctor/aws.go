@@ -31,11 +31,18 @@ func (p *checker) aws(ctx context.Context) {
 }
 
 // targets looks at each account and region of AWS where environments of stages are.
-func (p *checker) targets(ctx context.Context, list []pipeline.Target) {
+func (p *checker) targets(ctx context.Context) {
 	const check = "targets"
+	if !p.app.OnAWS() {
+		return
+	}
+	var list []pipeline.Target
+	for _, name := range slices.Sorted(maps.Keys(p.states)) {
+		list = append(list, p.states[name].Places()...)
+	}
 	seen := map[pipeline.Target]bool{}
 	for _, at := range list {
-		if at.Home() || seen[at.Place()] {
+		if seen[at.Place()] {
 			continue
 		}
 		seen[at.Place()] = true

@@ -169,8 +169,11 @@ func TestTargetsOnAWS(t *testing.T) {
 		defer func() { _ = a.Close(context.WithoutCancel(t.Context())) }()
 		other := at
 		other.Name = "same place"
-		p := &checker{app: a}
-		p.targets(t.Context(), []pipeline.Target{{}, at, other})
+		stages := func(at pipeline.Target) *pipeline.State {
+			return &pipeline.State{Stages: map[string]pipeline.Stage{"commit": {Name: "commit"}, "production": {Name: "production", At: at}}}
+		}
+		p := &checker{app: a, states: map[string]*pipeline.State{"shop": stages(at), "till": stages(other)}}
+		p.targets(t.Context())
 		found := slices.DeleteFunc(p.findings, func(f Finding) bool { return f.Check != "targets" || f.Status != status })
 		if len(found) != 1 || (found[0].Remedy == "") != (status == OK) || slices.ContainsFunc(says, func(text string) bool { return !strings.Contains(found[0].Text, text) }) {
 			t.Errorf("it finds %+v, want one %s that says %q", found, status, says)
