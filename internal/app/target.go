@@ -169,7 +169,7 @@ func (t *targets) find(ctx context.Context, there *cloud.Cloud, at pipeline.Targ
 		return made, failed("AWS has no region %q: %w", region, answer).WithHint("Correct region.")
 	case cloud.RegionRefused(err):
 		return made, failed("region %s does not know the credentials of account %s, as if it was not enabled there: %w", region, account, answer).
-			WithHint("Enable the region in that account (aws account enable-region --region-name %s), or choose another.", region)
+			WithHint("Enable region %s in that account, or choose another.", region)
 	case pipeline.IsNotFound(err):
 		return made, failed("account %s has no stack %q in region %s", account, name, region).WithHint("Correct stack and region.").WithAdvice(advice(pipeline.VerbCreateTarget))
 	case cloud.Is(err, "AccessDenied"):

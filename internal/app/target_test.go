@@ -150,7 +150,7 @@ func TestTargetIsMended(t *testing.T) {
 	a := open(t, options)
 	there.Fail(cloudtest.Fault{Service: "cloudformation", Code: "InvalidClientTokenId", Status: 403})
 	_, err := a.Targets().Open(t.Context(), target)
-	if pipeline.CodeOf(err) != pipeline.CodeFailed || !strings.Contains(err.Error(), "not enabled") || !strings.Contains(err.Error(), there.ID) || !strings.Contains(reason.Hint(err), "aws account enable-region") {
+	if pipeline.CodeOf(err) != pipeline.CodeFailed || !strings.Contains(err.Error(), "not enabled") || !strings.Contains(err.Error(), there.ID) || !strings.Contains(reason.Hint(err), "Enable region "+cloudtest.Region) {
 		t.Errorf("got %v (%s)", err, reason.Hint(err))
 	}
 	if _, err := a.Targets().Open(t.Context(), target); err != nil {
