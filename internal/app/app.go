@@ -201,6 +201,15 @@ func (a *App) AskAWS(ctx context.Context) []audit.Answer {
 	return a.audit.Ask(ctx)
 }
 
+// AskTarget opens a target on AWS, and asks AWS itself whether what its stack needs is there.
+// The first answer is about the stack. The error is that of Targets.Open.
+func (a *App) AskTarget(ctx context.Context, at pipeline.Target) ([]audit.Answer, error) {
+	if a.targets == nil {
+		return nil, pipeline.Errorf(pipeline.CodeInvalid, "open "+at.Describe(), "these pipelines are not on AWS")
+	}
+	return a.targets.ask(ctx, at)
+}
+
 // Person is who this process works for.
 func (a *App) Person() pipeline.Person { return a.person }
 

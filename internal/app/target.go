@@ -7,13 +7,16 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+	"github.com/hashicorp/go-hclog"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/audit"
 	"github.com/penstock-io/terraform-provider-penstock/internal/bootstrap"
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -57,6 +60,26 @@ func (t *targets) Open(ctx context.Context, at pipeline.Target) (pipeline.Platfo
 	return o.platform, nil
 }
 
+// newTargets returns the targets of a ledger, which is in a stack with a platform.
+func newTargets(home *cloud.Cloud, made bootstrap.Resources, platform func(*cloud.Cloud, bootstrap.Resources) *aws.Platform, logger hclog.Logger) *targets {
+	ours := &opening{done: make(chan struct{}), cloud: home, made: made, platform: platform(home, made)}
+	close(ours.done)
+	return &targets{home: home, stack: made.Stack, platform: platform, lender: lender{logger: logger}, opened: map[pipeline.Target]*opening{{}: ours}}
+}
+
+// place returns where a target is; that of the ledger is the zero one, however it is written.
+func (t *targets) place(at pipeline.Target) pipeline.Target {
+	place := at.Place()
+	place.Name = "" // two names are no two places
+	if place.Region == t.home.Config.Region {
+		place.Region = ""
+	}
+	if place.Stack == t.stack {
+		place.Stack = ""
+	}
+	return place
+}
+
 // open returns a target that is open. Whoever asks meanwhile waits for the same opening, which
 // goes on without who asked first. One that failed is tried again.
 func (t *targets) open(ctx context.Context, at pipeline.Target) (*opening, error) {
@@ -64,8 +87,7 @@ func (t *targets) open(ctx context.Context, at pipeline.Target) (*opening, error
 	if at.RoleARN != "" && at.Account() == "" {
 		return nil, pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not the ARN of a role", at.RoleARN).WithHint("Write role_arn like arn:aws:iam::123456789012:role/penstock-TargetRole.")
 	}
-	place := at.Place()
-	place.Name = ""
+	place := t.place(at)
 	t.mu.Lock()
 	o := t.opened[place]
 	if o == nil {
@@ -83,6 +105,20 @@ func (t *targets) open(ctx context.Context, at pipeline.Target) (*opening, error
 		return nil, pipeline.Errorf(pipeline.CodeOf(o.err), op, "%w", o.err)
 	}
 	return o, nil
+}
+
+// ask opens a target and asks AWS whether what its stack needs is there.
+func (t *targets) ask(ctx context.Context, at pipeline.Target) ([]audit.Answer, error) {
+	o, err := t.open(ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	opened := audit.Answer{Check: "targets", Text: fmt.Sprintf("stack %q of account %s in region %s can be used", o.made.Stack, o.cloud.Account, o.cloud.Config.Region)}
+	if version := o.made.TemplateVersion; version != bootstrap.TemplateVersion {
+		opened.State, opened.Hint = audit.Doubt, "Bring it up to date, with credentials of that account."
+		opened.Text += fmt.Sprintf(", but has version %d of the template, and this program has version %d", version, bootstrap.TemplateVersion)
+	}
+	return append([]audit.Answer{opened}, audit.New(o.cloud.Config, o.made).Ask(ctx)...), nil
 }
 
 // begin opens a target, and forgets it again if that fails.
@@ -106,7 +142,8 @@ func (t *targets) begin(ctx context.Context, at pipeline.Target, o *opening) {
 	close(o.done)
 }
 
-// find returns what the stack of a target made. Errors are CodeFailed.
+// find returns what the stack of a target made. Errors are CodeFailed, but for a stack that is
+// none for targets: that is CodeInvalid.
 func (t *targets) find(ctx context.Context, there *cloud.Cloud, at pipeline.Target) (made bootstrap.Resources, err error) {
 	region, account := there.Config.Region, there.Account
 	if at.RoleARN != "" {
@@ -115,10 +152,12 @@ func (t *targets) find(ctx context.Context, there *cloud.Cloud, at pipeline.Targ
 		}
 	}
 	name := cmp.Or(at.Stack, t.stack)
-	failed := func(hint, format string, args ...any) error {
-		return pipeline.Errorf(pipeline.CodeFailed, "find stack "+name, format, args...).WithHint("%s", hint)
+	failed := func(format string, args ...any) *pipeline.Error {
+		return pipeline.Errorf(pipeline.CodeFailed, "find stack "+name, format, args...)
 	}
-	create := "penstock bootstrap target --region " + region + " --stack " + name
+	advice := func(verb pipeline.Verb) pipeline.Advice {
+		return pipeline.Advice{Verb: verb, Region: region, Stack: name}
+	}
 	made, err = bootstrap.Find(ctx, cloudformation.NewFromConfig(there.Config), name)
 	var unknown *net.DNSError
 	answer := err // of AWS, without the remedy that would do for a stack of one's own
@@ -127,27 +166,38 @@ func (t *targets) find(ctx context.Context, there *cloud.Cloud, at pipeline.Targ
 	}
 	switch {
 	case errors.As(err, &unknown) && unknown.IsNotFound:
-		return made, failed("Correct region.", "AWS has no region %q: %w", region, answer)
+		return made, failed("AWS has no region %q: %w", region, answer).WithHint("Correct region.")
 	case cloud.RegionRefused(err):
-		return made, failed("Enable the region in that account (aws account enable-region --region-name "+region+"), or choose another.",
-			"region %s does not know the credentials of account %s, as if it was not enabled there: %w", region, account, answer)
+		return made, failed("region %s does not know the credentials of account %s, as if it was not enabled there: %w", region, account, answer).
+			WithHint("Enable region %s in that account, or choose another.", region)
 	case pipeline.IsNotFound(err):
-		return made, failed("Create it with `"+create+"`, with credentials of that account; or name another one in stack.",
-			"account %s has no stack %q in region %s", account, name, region)
+		return made, failed("account %s has no stack %q in region %s", account, name, region).WithHint("Correct stack and region.").WithAdvice(advice(pipeline.VerbCreateTarget))
 	case cloud.Is(err, "AccessDenied"):
-		return made, failed("A role of Penstock's may look at the stack that made it, and at no other: correct stack and region, or create the stack with `"+create+"`, with credentials of that account.",
-			"%s may not look at stack %q in region %s of account %s, as if it was no role of that stack: %w", cmp.Or(at.RoleARN, there.ARN), name, region, account, answer)
+		return made, failed("%s may not look at stack %q in region %s of account %s, as if it was no role of that stack: %w", cmp.Or(at.RoleARN, there.ARN), name, region, account, answer).
+			WithHint("A role of Penstock's may look at the stack that made it, and at no other: correct stack and region.").WithAdvice(advice(pipeline.VerbCreateTarget))
 	case err != nil:
 		return made, pipeline.Errorf(pipeline.CodeFailed, "find stack "+name, "in account %s, region %s: %w", account, region, err)
 	case made.TemplateVersion < bootstrap.TargetVersion:
-		return made, failed("Bring it up to date with `"+create+"`, with credentials of that account.",
-			"it has version %d of the template in account %s, region %s, but version %d is needed for a target", made.TemplateVersion, account, region, bootstrap.TargetVersion)
+		return made, failed("it has version %d of the template in account %s, region %s, but version %d is needed for a target", made.TemplateVersion, account, region, bootstrap.TargetVersion).
+			WithAdvice(advice(pipeline.VerbUpdateTarget))
 	}
+	return made, t.suits(at, there, made)
+}
+
+// suits refuses a stack that no environments of another one's pipelines can be in.
+func (t *targets) suits(at pipeline.Target, there *cloud.Cloud, made bootstrap.Resources) error {
+	op, region, account := "find stack "+made.Stack, there.Config.Region, there.Account
 	if is := settings(AWS{}, made).Account(); account != is {
-		return made, failed("Correct role_arn: it must be of the account that has the stack.", "its roles are of account %s, but %s is of account %s", is, cmp.Or(at.RoleARN, "the caller"), account)
+		return pipeline.Errorf(pipeline.CodeFailed, op, "its roles are of account %s, but %s is of account %s", is, cmp.Or(at.RoleARN, "the caller"), account).
+			WithHint("Correct role_arn: it must be of the account that has the stack.")
+	}
+	if made.Table != "" {
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "in account %s, region %s, it has a ledger of its own, whose pipelines would end what they don't know", account, region).
+			WithHint("Make a stack for these environments alone, with another name, and name it in stack.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbCreateTarget, Region: region})
 	}
 	if lacks := made.Lacks(); len(lacks) > 0 {
-		return made, failed("Add that with `"+create+"`, with credentials of that account.", "it has no %s in account %s, region %s", strings.Join(lacks, ", "), account, region)
+		return pipeline.Errorf(pipeline.CodeFailed, op, "it has no %s in account %s, region %s", strings.Join(lacks, ", "), account, region).
+			WithAdvice(pipeline.Advice{Verb: pipeline.VerbUpdateTarget, Region: region, Stack: made.Stack})
 	}
-	return made, nil
+	return nil
 }

@@ -138,10 +138,38 @@ func TestTargetIsRefused(t *testing.T) {
 	refused(changed(func(t *pipeline.Target) { t.Stack = "other" }), pipeline.CodeFailed, append(place, `stack "other"`, "no role of that stack", cloudtest.Region, "penstock bootstrap target --region "+cloudtest.Region+" --stack other")...)
 	there.Fail(cloudtest.Fault{Service: "cloudformation", Code: "ValidationError"}) // as AWS says of one that is not there
 	refused(target, pipeline.CodeFailed, append(place, `no stack "prod"`, cloudtest.Region, "penstock bootstrap target --region "+cloudtest.Region+" --stack prod")...)
+	bootstrapped(t, there, "prod", bootstrap.Parameters{Parts: []bootstrap.Part{bootstrap.PartSupport}}) // beside the target
+	refused(target, pipeline.CodeInvalid, append(place, "prod", "a ledger of its own", "penstock bootstrap target")...)
+}
+
+// A region that is not enabled is refused, and opened by the same process once it is.
+func TestTargetIsMended(t *testing.T) {
+	home, options := onAWS(t)
+	there, target := elsewhere(t, home, "prod")
+	allow(t, home, target.RoleARN)
+	a := open(t, options)
 	there.Fail(cloudtest.Fault{Service: "cloudformation", Code: "InvalidClientTokenId", Status: 403})
-	refused(target, pipeline.CodeFailed, append(place, cloudtest.Region, "not enabled")...)
+	_, err := a.Targets().Open(t.Context(), target)
+	if pipeline.CodeOf(err) != pipeline.CodeFailed || !strings.Contains(err.Error(), "not enabled") || !strings.Contains(err.Error(), there.ID) || !strings.Contains(reason.Hint(err), "Enable region "+cloudtest.Region) {
+		t.Errorf("got %v (%s)", err, reason.Hint(err))
+	}
 	if _, err := a.Targets().Open(t.Context(), target); err != nil {
 		t.Error(err)
+	}
+}
+
+// A target where the ledger is has the ledger's own platform, however it is written.
+func TestTargetAtHome(t *testing.T) {
+	_, options := onAWS(t)
+	a := open(t, options)
+	own, err := a.Targets().Open(t.Context(), pipeline.Target{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []pipeline.Target{{Name: "eu"}, {Region: cloudtest.Region}, {Stack: bootstrap.DefaultName}} {
+		if p, err := a.Targets().Open(t.Context(), at); err != nil || p != own {
+			t.Errorf("%+v is another platform: %v", at, err)
+		}
 	}
 }
 

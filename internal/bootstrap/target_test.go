@@ -109,7 +109,7 @@ func TestTargetParameters(t *testing.T) {
 	_, err = s.Plan(t.Context(), bootstrap.Parameters{Trusted: []string{"arn:aws:iam::111111111111:role/x"}})
 	check(t, err, pipeline.CodeInvalid, "--trust", "target")
 	_, err = s.Plan(t.Context(), bootstrap.Parameters{TargetRoles: []string{"arn:aws:iam::111111111111:role/*"}})
-	check(t, err, pipeline.CodeInvalid, "role/*\" is not the ARN of a role", "penstock bootstrap target")
+	check(t, err, pipeline.CodeInvalid, "role/*\" is not the ARN of a role", "A pattern will not do")
 	target.Trusted, target.ExternalID = []string{"arn:aws:iam::111111111111:role/penstock-DeployerRole"}, "agreed"
 	withRoles := target
 	withRoles.TargetRoles = []string{"arn:aws:iam::333333333333:role/x"}

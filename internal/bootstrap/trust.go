@@ -41,7 +41,7 @@ func (p Parameters) validateTrust() error {
 	for _, role := range p.TargetRoles {
 		if !roleARN.MatchString(role) {
 			return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not the ARN of a role", role).
-				WithHint("Write what `penstock bootstrap target` printed, like arn:aws:iam::123456789012:role/penstock-TargetRole-1. A pattern will not do.")
+				WithHint("Write it as the target's stack says it, like arn:aws:iam::123456789012:role/penstock-TargetRole-1. A pattern will not do.")
 		}
 	}
 	for _, s := range p.OIDCSubjects {

@@ -71,8 +71,8 @@ func (a assumed) Retrieve(ctx context.Context) (aws.Credentials, error) {
 		return got, Fault(ctx, op, err)
 	case Is(err, "AccessDenied"): // AWS says no more of a role that is not there, or that asks for something else
 		return got, pipeline.Errorf(pipeline.CodeFailed, op, "%w", err).
-			WithHint("The role must exist, and trust %s with the external ID that is passed; and that caller must be allowed to call sts:AssumeRole on it. "+
-				"`penstock bootstrap target` makes such a role, and `penstock bootstrap --target-roles` allows the call.", a.caller)
+			WithHint("The role must exist, and trust %s with the external ID that is passed; and that caller must be allowed to call sts:AssumeRole on it.", a.caller).
+			WithAdvice(pipeline.Advice{Verb: pipeline.VerbCreateTarget}, pipeline.Advice{Verb: pipeline.VerbAllowTarget, Value: a.role})
 	}
 	f, known := faults[Code(err)]
 	if !known {

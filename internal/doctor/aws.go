@@ -16,15 +16,53 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
+// statuses are those of AWS's answers.
+var statuses = map[audit.State]Status{audit.Good: OK, audit.Doubt: Warning, audit.Bad: Problem, audit.Unasked: Unknown}
+
 // aws says what AWS answers to who asks it.
 func (p *checker) aws(ctx context.Context) {
 	if !p.app.OnAWS() {
 		p.found("AWS", Problem, "Run it where the provider or `penstock bootstrap` has made a data directory of a stack.", "these pipelines are not on AWS")
 		return
 	}
-	statuses := map[audit.State]Status{audit.Good: OK, audit.Doubt: Warning, audit.Bad: Problem, audit.Unasked: Unknown}
 	for _, a := range p.app.AskAWS(ctx) {
 		p.found(a.Check, statuses[a.State], a.Hint, "%s", a.Text)
+	}
+}
+
+// targets looks at each account and region of AWS where environments of stages are.
+func (p *checker) targets(ctx context.Context) {
+	const check = "targets"
+	if !p.app.OnAWS() {
+		return
+	}
+	var list []pipeline.Target
+	for _, name := range slices.Sorted(maps.Keys(p.states)) {
+		list = append(list, p.states[name].Places()...)
+	}
+	seen := map[pipeline.Target]bool{}
+	for _, at := range list {
+		if seen[at.Place()] {
+			continue
+		}
+		seen[at.Place()] = true
+		where := at.Describe()
+		answers, err := p.app.AskTarget(ctx, at)
+		if err != nil {
+			p.failed(check, err)
+			continue
+		}
+		var unasked []string
+		for _, a := range answers {
+			if a.State == audit.Unasked {
+				unasked = append(unasked, a.Check)
+				continue
+			}
+			p.found(a.Check, statuses[a.State], a.Hint, "%s: %s", where, a.Text)
+		}
+		if slices.Sort(unasked); len(unasked) > 0 {
+			p.found(check, Unknown, "The role of the target may not ask these: look at the console of that account.", "%s: AWS could not be asked about %s", where, strings.Join(slices.Compact(unasked), ", "))
+		}
 	}
 }
 

@@ -142,6 +142,49 @@ func TestImagesOnAWS(t *testing.T) {
 	}
 }
 
+// With --aws it opens each target that stages name, once, and says what is wrong with one, or
+// what AWS answers there.
+func TestTargetsOnAWS(t *testing.T) {
+	home, there := cloudtest.New(t), cloudtest.New(t)
+	environ(t, home, cloudtest.Deployer)
+	make := func(c *cloudtest.Cloud, p bootstrap.Parameters) {
+		t.Helper()
+		changes, err := bootstrap.New(c.Own(), bootstrap.DefaultName).Plan(t.Context(), p)
+		if err == nil {
+			err = changes.Apply(t.Context(), nil)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	make(home, bootstrap.Parameters{})
+	make(there, bootstrap.Parameters{Parts: []bootstrap.Part{bootstrap.PartTarget}, Trusted: []string{home.Stack().Role(cloudtest.Deployer).ARN}, ExternalID: "agreed"})
+	at := pipeline.Target{Name: "eu", RoleARN: there.Stack().Role("TargetRole").ARN, ExternalID: "agreed"}
+	examine := func(status Status, says ...string) {
+		t.Helper()
+		a, err := app.Open(t.Context(), app.Options{DataDir: t.TempDir(), AWS: &app.AWS{Region: cloudtest.Region, Stack: bootstrap.DefaultName}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = a.Close(context.WithoutCancel(t.Context())) }()
+		other := at
+		other.Name = "same place"
+		stages := func(at pipeline.Target) *pipeline.State {
+			return &pipeline.State{Stages: map[string]pipeline.Stage{"commit": {Name: "commit"}, "production": {Name: "production", At: at}}}
+		}
+		p := &checker{app: a, states: map[string]*pipeline.State{"shop": stages(at), "till": stages(other)}}
+		p.targets(t.Context())
+		found := slices.DeleteFunc(p.findings, func(f Finding) bool { return f.Check != "targets" || f.Status != status })
+		if len(found) != 1 || (found[0].Remedy == "") != (status == OK) || slices.ContainsFunc(says, func(text string) bool { return !strings.Contains(found[0].Text, text) }) {
+			t.Errorf("it finds %+v, want one %s that says %q", found, status, says)
+		}
+	}
+	examine(Problem, "target eu", there.ID, at.RoleARN, "AccessDenied")
+	make(home, bootstrap.Parameters{TargetRoles: []string{at.RoleARN}})
+	examine(OK, "target eu", there.ID, `stack "penstock"`, "can be used")
+	examine(Unknown, "target eu", "roles", "quotas", "subnets")
+}
+
 // environ makes the program's requests those of a role.
 func environ(t *testing.T, c *cloudtest.Cloud, role string) {
 	t.Helper()

@@ -88,6 +88,7 @@ func Examine(ctx context.Context, o Options) []Finding {
 	}
 	p.shared()
 	if p.AWS {
+		p.targets(ctx)
 		p.architectures(ctx)
 	}
 	p.clock(ctx)

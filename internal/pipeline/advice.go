@@ -77,6 +77,9 @@ const (
 	VerbCreateStack   Verb = "create_stack"
 	VerbCreateRunners Verb = "create_runners" // the stack's part for CodeBuild
 	VerbUpdateStack   Verb = "update_stack"
+	VerbCreateTarget  Verb = "create_target" // a stack where environments are, in the account of a target
+	VerbUpdateTarget  Verb = "update_target"
+	VerbAllowTarget   Verb = "allow_target" // let deployers take the role of a target: Value
 	VerbDestroyStack  Verb = "destroy_stack"
 	VerbDecideRole    Verb = "decide_role" // assume the stack's role that may decide
 )

@@ -113,7 +113,7 @@ func (e *core) moduleRequest(ctx context.Context, st *pipeline.State, env pipeli
 		return pipeline.ModuleRequest{}, fmt.Errorf("fetch module of %s: %w", orElse(env.Build, "the working tree", "build "), err)
 	}
 	req := pipeline.ModuleRequest{
-		Environment: env.ID, Fleet: r.fleet, Package: file, Program: m.Program, Variables: m.VariablesOf(env.Spec), Secrets: r.secrets,
+		Environment: env.ID, Target: env.Target, Fleet: r.fleet, Package: file, Program: m.Program, Variables: m.VariablesOf(env.Spec), Secrets: r.secrets,
 		Stateful: m.Stateful, AllowDestroy: env.Spec.AllowDestroy || !r.lasting, Timeout: m.Timeout, Log: r.log,
 		Facts: pipeline.ModuleFacts{
 			Pipeline: env.Pipeline, Stage: env.Stage, Environment: env.ID, Name: env.Name, Build: env.Build, Commit: build.Revision.Commit, ImageID: r.image,

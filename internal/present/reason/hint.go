@@ -62,6 +62,9 @@ var table = map[pipeline.Verb]words{
 	pipeline.VerbCreateStack:   {"penstock bootstrap{ --region}{ --stack}", "Create it with `{command}`"},
 	pipeline.VerbCreateRunners: {"penstock bootstrap ci{ --region}{ --stack}", "Create it with `{command}`"},
 	pipeline.VerbUpdateStack:   {"penstock bootstrap{ --region}{ --stack}", "Bring the stack up to date with `{command}`"},
+	pipeline.VerbCreateTarget:  {"penstock bootstrap target{ --region}{ --stack}", "Create it with `{command}`, with credentials of that account"},
+	pipeline.VerbUpdateTarget:  {"penstock bootstrap target{ --region}{ --stack}", "Bring it up to date with `{command}`, with credentials of that account"},
+	pipeline.VerbAllowTarget:   {"penstock bootstrap --target-roles{ value}", "Let deployers take the role with `{command}`, which names the roles of all targets"},
 	pipeline.VerbDestroyStack:  {"penstock bootstrap{ --region}{ --stack} --destroy", "Remove the stack with `{command}`"},
 	pipeline.VerbDecideRole:    {"penstock bootstrap", "Assume the role that may decide: the output ApproverRole of the stack that `{command}` created"},
 
@@ -93,7 +96,7 @@ func fill(text string, a pipeline.Advice, command string) string {
 		"{run}", a.Run, "{environment}", a.Environment, "{environment:q}", strconv.Quote(a.Environment), "{votes}", votes, "{such as}", such, "{to}", to,
 		"{ pipeline}", optional(" ", a.Pipeline),
 		"{ --region}", optional(" --region ", a.Region), "{ --stack}", optional(" --stack ", a.Stack),
-		"{argument}", a.Argument, "{assignment}", assignment(a.Argument, a.Value), "{ on}", optional(" on ", a.Of), "{to value}", optional(" to ", a.Value),
+		"{argument}", a.Argument, "{assignment}", assignment(a.Argument, a.Value), "{ on}", optional(" on ", a.Of), "{to value}", optional(" to ", a.Value), "{ value}", optional(" ", a.Value),
 	).Replace(text)
 }
 

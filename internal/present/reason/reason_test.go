@@ -122,6 +122,9 @@ func TestAdvice(t *testing.T) {
 		pipeline.VerbCreateStack:   "Create it with `penstock bootstrap" + stack,
 		pipeline.VerbCreateRunners: "Create it with `penstock bootstrap ci" + stack,
 		pipeline.VerbUpdateStack:   "Bring the stack up to date with `penstock bootstrap" + stack,
+		pipeline.VerbCreateTarget:  "Create it with `penstock bootstrap target --region eu-west-1 --stack acme`, with credentials of that account.",
+		pipeline.VerbUpdateTarget:  "Bring it up to date with `penstock bootstrap target --region eu-west-1 --stack acme`, with credentials of that account.",
+		pipeline.VerbAllowTarget:   "Let deployers take the role with `penstock bootstrap --target-roles true`, which names the roles of all targets.",
 		pipeline.VerbDestroyStack:  "Remove the stack with `penstock bootstrap --region eu-west-1 --stack acme --destroy`.",
 		pipeline.VerbDecideRole:    "Assume the role that may decide: the output ApproverRole of the stack that `penstock bootstrap` created.",
 
