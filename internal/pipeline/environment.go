@@ -157,6 +157,7 @@ type Publication struct {
 	Organizations  []string          `json:"organizations,omitempty"`
 	Units          []string          `json:"organizational_units,omitempty"`
 	Parameter      string            `json:"ssm_parameter,omitempty"` // that holds its ID, in each region
+	CopyWithin     time.Duration     `json:"copy_within,omitempty"`   // how soon AWS is to have made a copy; 0: as soon as it can
 	DeprecateAfter time.Duration     `json:"deprecate_after,omitempty"`
 	Protected      bool              `json:"deregistration_protection,omitempty"`
 	KeepShared     bool              `json:"keep_shared,omitempty"` // not removed while others may launch it

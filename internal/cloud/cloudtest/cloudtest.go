@@ -112,7 +112,8 @@ type Cloud struct {
 
 // Call is a request that the account got.
 type Call struct {
-	Service string   // as in a credential scope: "ec2", "dynamodb"
+	Service string // as in a credential scope: "ec2", "dynamodb"
+	Region  string
 	Action  string   // "RunInstances"; for S3 the method, as in "PUT"
 	Path    string   // of the URL
 	App     string   // that the client says it is
@@ -139,12 +140,17 @@ type Pace struct {
 	// Visible is how long instances and images are not found, and not listed, once they
 	// were made.
 	Visible time.Duration
+	// Parameter is how long AWS looks at an image before a parameter says it.
+	Parameter time.Duration
+	// Report is how long a report on the accounts that use an image takes.
+	Report time.Duration
 }
 
 // Fault makes requests fail. It is used up when it has struck Times times.
 type Fault struct {
 	Service string // empty means any
 	Action  string // empty means any
+	Region  string // empty means any
 	Nth     int    // the first matching request that it strikes, from 1; 0 means the first
 	Times   int    // 0 means once
 	// Share is the share of the matching requests that it strikes, from the Nth on and at
@@ -152,10 +158,11 @@ type Fault struct {
 	Share   float64
 	Code    string // of the error; empty drops the connection
 	Message string
-	Status  int      // 0 means 400
-	Reasons []string // of a cancelled transaction of DynamoDB, by its items
-	After   bool     // the request takes effect, and its answer is lost
-	Do      func()   // what happens then, before the error or the drop; nil: nothing
+	Status  int           // 0 means 400
+	Reasons []string      // of a cancelled transaction of DynamoDB, by its items
+	After   bool          // the request takes effect, and its answer is lost
+	Do      func()        // what happens then, before the error or the drop; nil: nothing
+	Slow    time.Duration // how long the request waits; without a code it is answered then
 
 	seen, struck int
 }
@@ -272,7 +279,7 @@ func (c *Cloud) called(call Call) *Fault {
 	defer c.mu.Unlock()
 	c.calls = append(c.calls, call)
 	for _, f := range c.faults {
-		if f.Service != "" && f.Service != call.Service || f.Action != "" && f.Action != call.Action {
+		if f.Service != "" && f.Service != call.Service || f.Action != "" && f.Action != call.Action || f.Region != "" && f.Region != call.Region {
 			continue
 		}
 		f.seen++

@@ -130,7 +130,7 @@ func mismatch(r *request) answer {
 // run lets moto launch. It knows no images that other accounts share.
 func (a *account) run(r *request) answer {
 	id := r.form.Get("ImageId")
-	if a.sharedBy(id) == nil {
+	if a.sharedBy(r.region, id) == nil {
 		return a.server.forward(r)
 	}
 	form := url.Values{}
@@ -141,11 +141,13 @@ func (a *account) run(r *request) answer {
 	return got
 }
 
-// sharedBy returns the account that shares an image with this one; nil for none.
-func (a *account) sharedBy(image string) *account {
+// sharedBy returns the account that shares an image of a region, or of any, with this one; nil for
+// none.
+func (a *account) sharedBy(region, image string) *account {
 	for _, other := range a.server.others(a) {
 		other.mu.Lock()
-		shared := other.images[image].shared[a.cloud.ID]
+		i := other.images[image]
+		shared := i.shared[a.cloud.ID] && (region == "" || region == i.region)
 		other.mu.Unlock()
 		if shared {
 			return other
@@ -355,7 +357,7 @@ func (a *account) createImage(r *request) answer {
 		}
 	}
 	a.mu.Lock()
-	a.images[id] = image{name: name, available: time.Now().Add(a.cloud.paced().Image), failed: a.failing}
+	a.images[id] = image{name: name, region: r.region, available: time.Now().Add(a.cloud.paced().Image), failed: a.failing}
 	a.mu.Unlock()
 	if len(tags) > 0 {
 		described := a.query(r, "ec2", "DescribeImages", url.Values{"ImageId.1": {id}})

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -89,14 +88,13 @@ func (m *Images) Publish(ctx context.Context, r pipeline.PublishRequest) (map[st
 		return nil, err
 	}
 	images[m.stack.Config.Region] = image
-	for _, region := range stack.Sorted(images) {
+	places := stack.Sorted(images)
+	err = sideBySide(places, func(_ int, region string) error {
 		there := m.in(region)
-		if err := errors.Join(
-			there.share(ctx, images[region], want, r.Log),
-			there.guard(ctx, images[region], want),
-		); err != nil {
-			return nil, err
-		}
+		return errors.Join(there.share(ctx, images[region], want, r.Log), there.guard(ctx, images[region], want))
+	})
+	if err != nil {
+		return nil, err
 	}
 	gone := slices.DeleteFunc(before, func(region string) bool { return slices.Contains(want.Regions, region) })
 	if err := m.removeCopies(ctx, r.Image, gone); err != nil {
@@ -112,19 +110,16 @@ func (m *Images) Publish(ctx context.Context, r pipeline.PublishRequest) (map[st
 // copies returns the copies of an image by region, made where they are not there, all
 // at the same time.
 func (m *Images) copies(ctx context.Context, image types.Image, r pipeline.PublishRequest) (map[string]types.Image, error) {
-	copies, errs := map[string]types.Image{}, []error{}
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	for _, region := range r.Publication.Regions {
-		wg.Go(func() {
-			made, err := m.in(region).copy(ctx, image, r)
-			mu.Lock()
-			defer mu.Unlock()
-			copies[region], errs = made, append(errs, err)
-		})
+	made, regions := make([]types.Image, len(r.Publication.Regions)), r.Publication.Regions
+	err := sideBySide(regions, func(i int, region string) (err error) {
+		made[i], err = m.in(region).copy(ctx, image, r)
+		return err
+	})
+	copies := map[string]types.Image{}
+	for i, region := range regions {
+		copies[region] = made[i]
 	}
-	wg.Wait()
-	return copies, errors.Join(errs...)
+	return copies, err
 }
 
 // copiesOf lists the copies of an image.
@@ -168,6 +163,9 @@ func (r regional) copy(ctx context.Context, image types.Image, q pipeline.Publis
 			}
 			in.KmsKeyId = aws.String(key)
 		}
+		if within := q.Publication.CopyWithin; within > 0 {
+			in.SnapshotCopyCompletionDurationMinutes = aws.Int64(int64(within / time.Minute))
+		}
 		in.ClientToken = aws.String(copyToken(in, q, len(there))) // a failed copy counts
 		out, err := r.ec2.CopyImage(ctx, in)
 		if err != nil {
@@ -182,7 +180,7 @@ func (r regional) copy(ctx context.Context, image types.Image, q pipeline.Publis
 // copyToken returns the token of a copy. That of a later run, whose tags are others, is
 // another: AWS would refuse the same.
 func copyToken(in *ec2.CopyImageInput, q pipeline.PublishRequest, there int) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %d %q %s", q.Image, aws.ToString(in.Name), there, q.Labels, aws.ToString(in.KmsKeyId)))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %d %q %s %d", q.Image, aws.ToString(in.Name), there, q.Labels, aws.ToString(in.KmsKeyId), aws.ToInt64(in.SnapshotCopyCompletionDurationMinutes)))
 	return hex.EncodeToString(sum[:])
 }
 
