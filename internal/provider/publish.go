@@ -28,6 +28,7 @@ type publishModel struct {
 	KMSKeys        types.Map       `tfsdk:"kms_keys"`
 	ShareWith      *shareWithModel `tfsdk:"share_with"`
 	Parameter      types.String    `tfsdk:"ssm_parameter"`
+	CopyWithin     types.String    `tfsdk:"copy_within"`
 	DeprecateAfter types.String    `tfsdk:"deprecate_after"`
 	Protected      types.Bool      `tfsdk:"deregistration_protection"`
 	KeepShared     types.Bool      `tfsdk:"keep_shared"`
@@ -67,6 +68,7 @@ func publishAttribute() schema.SingleNestedAttribute {
 				},
 			},
 			"ssm_parameter":             optional("Name of an SSM parameter of data type `aws:ec2:image` for the ID of the newest image, in each region. The deployer role of the stack may write parameters below `/penstock/`, and below the path that `penstock bootstrap --parameter-path` gives.", stringvalidator.RegexMatches(regexp.MustCompile(`^(/[A-Za-z0-9_.-]+)+$`), "must begin with a slash and have letters, digits, and ._-/")),
+			"copy_within":               optional("How soon AWS must finish a copy: 15 minutes to 48 hours, in steps of 15 minutes, such as `30m` or `1h15m`. AWS bills each gigabyte that it copies so. Default: AWS copies when it can.", isCopyTime(), stringvalidator.AlsoRequires(path.MatchRelative().AtParent().AtName("regions"))),
 			"deprecate_after":           optional("How long after the bake the image is deprecated. That hides it from the lists of other accounts.", isDuration()),
 			"deregistration_protection": schema.BoolAttribute{Optional: true, MarkdownDescription: "Whether AWS refuses to deregister the image. Penstock lifts the protection once nothing needs the image. Default: false."},
 			"keep_shared":               schema.BoolAttribute{Optional: true, MarkdownDescription: "Whether an image stays for as long as others may launch it, even if the resource is destroyed. Default: false."},
@@ -104,7 +106,8 @@ func expandPublish(ctx context.Context, o types.Object, diags *diag.Diagnostics)
 	diags.Append(o.As(ctx, &m, basetypes.ObjectAsOptions{})...)
 	p := &pipeline.Publication{
 		KMSKeys: expandStrings(ctx, m.KMSKeys, diags), Parameter: m.Parameter.ValueString(), DeprecateAfter: expandDuration(m.DeprecateAfter),
-		Protected: m.Protected.ValueBool(), KeepShared: m.KeepShared.ValueBool(),
+		CopyWithin: expandDuration(m.CopyWithin),
+		Protected:  m.Protected.ValueBool(), KeepShared: m.KeepShared.ValueBool(),
 	}
 	diags.Append(m.Regions.ElementsAs(ctx, &p.Regions, false)...)
 	if s := m.ShareWith; s != nil {
@@ -121,7 +124,8 @@ func flattenPublish(ctx context.Context, p *pipeline.Publication, attrTypes map[
 	}
 	m := publishModel{
 		Regions: stringList(ctx, p.Regions, diags), KMSKeys: flattenStrings(p.KMSKeys), Parameter: orNull(p.Parameter), DeprecateAfter: flattenDuration(p.DeprecateAfter),
-		Protected: boolOrNull(p.Protected), KeepShared: boolOrNull(p.KeepShared),
+		CopyWithin: flattenDuration(p.CopyWithin),
+		Protected:  boolOrNull(p.Protected), KeepShared: boolOrNull(p.KeepShared),
 	}
 	if p.Shared() {
 		m.ShareWith = &shareWithModel{stringList(ctx, p.Accounts, diags), stringList(ctx, p.Organizations, diags), stringList(ctx, p.Units, diags)}
