@@ -22,6 +22,7 @@
 //	SSM   SendCommand, GetCommandInvocation, CancelCommand and
 //	      DescribeInstanceInformation: commands run, each instance in a directory, and run
 //	      again after a restart, which exit status 194 asks for
+//	      PutParameter, of data type aws:ec2:image: looks at the image after it has answered
 //	EC2   RunInstances: client tokens, registration of the agent, tags of network interfaces;
 //	      boots in the order of cloud-init and systemd: boot hooks, enabled services, user data
 //	      shutdown, reboot and poweroff on a machine, and the timers of its own
@@ -30,7 +31,10 @@
 //	      failed when a test says so; tags of snapshots, client tokens, keys
 //	      DescribeImages: deprecation, protection, and what other accounts share or deprecate
 //	      DeregisterImage: not of a protected image
-//	      Modify- and DescribeSnapshotAttribute; DescribeLaunchTemplateVersions by image
+//	      Modify- and DescribeSnapshotAttribute
+//	      DescribeImageReferences, and usage reports of images in other accounts
+//	      images launch in their region, once they are available, where they are shared, and
+//	      also by resolve:ssm:
 //	      for a time after it was made nothing is found
 //	      addresses: an instance has a loopback address, where its service listens
 //	ELB   load balancers forward to the healthy targets that their rules name

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -59,6 +60,11 @@ func (a imageAPI) copyImage(r *request) answer {
 	before, repeated := a.launches[token]
 	a.mu.Unlock()
 	digest := fmt.Sprintf("%x", sha256.Sum256([]byte(r.form.Encode())))
+	if within := r.form.Get("SnapshotCopyCompletionDurationMinutes"); within != "" {
+		if minutes, err := strconv.Atoi(within); err != nil || minutes < 15 || minutes > 48*60 || minutes%15 != 0 {
+			return r.fail(http.StatusBadRequest, "InvalidParameterValue", "The completion duration must be from 15 to 2880 minutes, in 15 minute increments")
+		}
+	}
 	switch {
 	case repeated && before.digest != digest:
 		return mismatch(r)
@@ -109,6 +115,23 @@ func (a imageAPI) copyImage(r *request) answer {
 	a.launches[token] = launch{digest, got}
 	a.mu.Unlock()
 	return got
+}
+
+// SetCopyTime sets how long copies to a region take that begin from now on.
+func (c *Cloud) SetCopyTime(region string, takes time.Duration) {
+	a := c.account()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.copyPace[region] = takes
+}
+
+// FailCopies makes the copies to a region that begin from now on end as failed, for a reason; an
+// empty one ends that.
+func (c *Cloud) FailCopies(region, reason string) {
+	a := c.account()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.copyFailing[region] = reason
 }
 
 // CompleteImages makes the images that are pending available.

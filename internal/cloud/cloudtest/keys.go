@@ -270,7 +270,7 @@ func (n naming) volumeKey(form url.Values) string {
 // it can. EC2 accepts the launch all the same.
 func (a *account) unusable(r *request) (code string, why error) {
 	var all []iamtest.Principal
-	if who, known := a.who(r); known && r.role != Owner {
+	if who, known := a.who(r); known { // an owner, too, where the key is another account's
 		all = append(all, who)
 	}
 	return naming{r, a}.usable(r.form, all...)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -70,9 +71,33 @@ func (a ssmAPI) putParameter(r *request) answer {
 	return reply(http.StatusOK, map[string]any{"Version": has.Parameter.Version + 1, "Tier": "Standard"})
 }
 
+// getParameters says by which version or label it was asked, which moto does not.
+func (a ssmAPI) getParameters(r *request) answer {
+	var in struct{ Names []string }
+	if json.Unmarshal(r.body, &in) != nil || !slices.ContainsFunc(in.Names, func(name string) bool { return strings.Contains(name, ":") && !strings.HasPrefix(name, "arn:") }) {
+		return a.server.forward(r)
+	}
+	found, invalid := []map[string]any{}, []string{}
+	for _, name := range in.Names {
+		var got struct{ Parameter map[string]any }
+		if !(naming{r, a.account}).askSSM("GetParameter", map[string]any{"Name": name}, &got) {
+			invalid = append(invalid, name)
+			continue
+		}
+		if _, by, ok := strings.Cut(name, ":"); ok {
+			got.Parameter["Selector"] = ":" + by
+		}
+		found = append(found, got.Parameter)
+	}
+	return reply(http.StatusOK, map[string]any{"Parameters": found, "InvalidParameters": invalid})
+}
+
 // usableImage reports whether the account can use an image in the region of a request: its own,
-// a public one, or one that another account shares. A pending one is.
+// a public one, or one that another account shares, once it is available.
 func (a *account) usableImage(r *request, id string) bool {
+	if code, _ := a.unready(r, id); code != "" {
+		return false
+	}
 	if a.sharedBy(r.region, id) != nil {
 		return true
 	}

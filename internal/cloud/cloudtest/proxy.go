@@ -169,7 +169,7 @@ func (s *server) answer(r *request) answer {
 		"ec2/DisableImageDeprecation": images.guardImage, "ec2/DisableImageDeregistrationProtection": images.guardImage,
 		"ec2/DescribeImageReferences": images.describeReferences, "ec2/CreateImageUsageReport": images.usageReports,
 		"ec2/DescribeImageUsageReports": images.usageReports, "ec2/DescribeImageUsageReportEntries": images.usageReports,
-		"ec2/DeleteImageUsageReport": images.usageReports, "ssm/PutParameter": commands.putParameter,
+		"ec2/DeleteImageUsageReport": images.usageReports, "ssm/PutParameter": commands.putParameter, "ssm/GetParameters": commands.getParameters,
 		"ec2/CopyImage": images.copyImage, "ec2/DeregisterImage": images.deregisterImage,
 		"ec2/ModifyImageAttribute":                          images.modifyImageAttribute,
 		"ec2/DescribeImageAttribute":                        images.describeImageAttribute,

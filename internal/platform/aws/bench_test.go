@@ -44,3 +44,34 @@ func BenchmarkDeployment(b *testing.B) {
 	b.ReportMetric(float64(requests)/float64(b.N), "requests/op")
 	d.must(d.Destroy(b.Context(), "e-1"))
 }
+
+// The requests of a publication to 5 regions for 3 accounts, and how much longer than the
+// slowest copy it takes until the channel leads there.
+func BenchmarkPublication(b *testing.B) {
+	d := newBed(b)
+	d.stack.Pause = 500 * time.Millisecond
+	regions := []string{"ap-south-1", "ca-central-1", "eu-west-2", "us-east-1", "us-west-2"}
+	const slowest = 20 * time.Second
+	for i, region := range regions {
+		d.cloud.SetCopyTime(region, slowest-time.Duration(i)*time.Second)
+	}
+	requests, took := 0, time.Duration(0)
+	for n := range b.N {
+		r := d.bakeRequest(fmt.Sprint("r-", n))
+		r.Inputs = fmt.Sprint("k-", n)
+		baked, err := d.Bake(b.Context(), r)
+		d.must(err)
+		l := pipeline.Labels{Pipeline: "shop", Stage: "release", Build: fmt.Sprint("b-", n)}
+		d.cloud.ResetCalls()
+		began := time.Now()
+		images, err := d.Publish(b.Context(), pipeline.PublishRequest{Image: baked.ID, Labels: l, Log: d.log, Publication: pipeline.Publication{
+			Regions: regions, Accounts: []string{"777777777777", "888888888888", "999999999999"},
+		}})
+		d.must(err)
+		d.must(d.Point(b.Context(), pipeline.PointRequest{Name: "stable", Images: images, Labels: l, Log: d.log}))
+		took += time.Since(began)
+		requests += len(d.cloud.Calls())
+	}
+	b.ReportMetric(float64(requests)/float64(b.N), "requests/op")
+	b.ReportMetric(100*(float64(took)/float64(b.N)/float64(slowest)-1), "%-above-slowest-copy")
+}

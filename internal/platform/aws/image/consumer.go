@@ -261,7 +261,11 @@ func (r regional) resolve(ctx context.Context, aliases map[string][]string) (map
 			return nil, err
 		}
 		for _, p := range out.Parameters {
-			said[aws.ToString(p.Name)+aws.ToString(p.Selector)] = aws.ToString(p.Value)
+			alias := aws.ToString(p.Name)
+			if by := strings.TrimPrefix(aws.ToString(p.Selector), ":"); by != "" {
+				alias += ":" + by
+			}
+			said[alias] = aws.ToString(p.Value)
 		}
 	}
 	return said, nil

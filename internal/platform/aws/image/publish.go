@@ -141,12 +141,15 @@ func (r regional) copy(ctx context.Context, image types.Image, q pipeline.Publis
 		return types.Image{}, err
 	}
 	var id string
+	var failed []types.Image
 	for _, c := range there {
 		switch c.State {
 		case types.ImageStateAvailable:
 			return c, nil
 		case types.ImageStatePending:
 			id = aws.ToString(c.ImageId)
+		default:
+			failed = append(failed, c)
 		}
 	}
 	if id == "" {
@@ -166,21 +169,31 @@ func (r regional) copy(ctx context.Context, image types.Image, q pipeline.Publis
 		if within := q.Publication.CopyWithin; within > 0 {
 			in.SnapshotCopyCompletionDurationMinutes = aws.Int64(int64(within / time.Minute))
 		}
-		in.ClientToken = aws.String(copyToken(in, q, len(there))) // a failed copy counts
+		in.ClientToken = aws.String(copyToken(in, q, failed))
 		out, err := r.ec2.CopyImage(ctx, in)
 		if err != nil {
 			return types.Image{}, cloud.Fault(ctx, op, err)
 		}
 		id = aws.ToString(out.ImageId)
 		stack.Logf(q.Log, "image %s is copied to %s as %s", q.Image, r.region, id)
+		for _, c := range failed { // last: their IDs tell the new copy's token from theirs
+			if err := r.remove(ctx, c); err != nil {
+				return types.Image{}, err
+			}
+		}
 	}
 	return r.await(ctx, id)
 }
 
 // copyToken returns the token of a copy. That of a later run, whose tags are others, is
-// another: AWS would refuse the same.
-func copyToken(in *ec2.CopyImageInput, q pipeline.PublishRequest, there int) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %d %q %s %d", q.Image, aws.ToString(in.Name), there, q.Labels, aws.ToString(in.KmsKeyId), aws.ToInt64(in.SnapshotCopyCompletionDurationMinutes)))
+// another: AWS would refuse the same. So is that of a copy after others that failed.
+func copyToken(in *ec2.CopyImageInput, q pipeline.PublishRequest, failed []types.Image) string {
+	var before []string
+	for _, c := range failed {
+		before = append(before, aws.ToString(c.ImageId))
+	}
+	slices.Sort(before)
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %q %q %s %d", q.Image, aws.ToString(in.Name), before, q.Labels, aws.ToString(in.KmsKeyId), aws.ToInt64(in.SnapshotCopyCompletionDurationMinutes)))
 	return hex.EncodeToString(sum[:])
 }
 

@@ -129,3 +129,24 @@ func TestReferences(t *testing.T) {
 	}
 	b.Must(m.Remove(t.Context(), id))
 }
+
+// AWS drops a version of a parameter whose image the account can't use in the region, after it
+// has answered; another takes a while.
+func TestPointReadsBack(t *testing.T) {
+	t.Parallel()
+	b := awstest.New(t)
+	m := New(b.Stack, b.Instances)
+	id := b.Image(b.Machine(""))
+	point := func(id string) error {
+		return m.Point(t.Context(), pipeline.PointRequest{Name: "stable", Images: map[string]string{cloudtest.Region: id}, Labels: pipeline.Labels{Pipeline: "shop", Stage: "release", Build: "b-1"}})
+	}
+	b.Cloud.SetPace(cloudtest.Pace{Parameter: 200 * time.Millisecond})
+	b.Must(point(id))
+	m.parameters = 500 * time.Millisecond
+	if err := point("ami-00000000000000001"); pipeline.CodeOf(err) != pipeline.CodeFailed || !strings.Contains(err.Error(), "AWS has not taken image ami-00000000000000001") {
+		t.Errorf("an image that is not there: %v", err)
+	}
+	if p, err := m.home().findParameter(t.Context(), "/penstock/penstock/shop/stable"); err != nil || p.image != id || p.version != 1 {
+		t.Errorf("the parameter is %+v, %v", p, err)
+	}
+}
