@@ -185,7 +185,12 @@ func (c *Collector) removeOrphans(ctx context.Context, held lock.Several, g Garb
 				return err
 			}
 		}
-		if err := platform.RemoveImage(ctx, id); err != nil && pipeline.CodeOf(err) != pipeline.CodeConflict {
+		err := platform.RemoveImage(ctx, id)
+		if pipeline.CodeOf(err) == pipeline.CodeConflict {
+			c.logger.Info("an image stays", "image", id, "reason", err)
+			continue
+		}
+		if err != nil {
 			return fmt.Errorf("remove image %s: %w", id, err)
 		}
 	}

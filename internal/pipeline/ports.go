@@ -396,7 +396,8 @@ type Images interface {
 	// error.
 	Unpoint(ctx context.Context, r UnpointRequest) error
 	// RemoveImage removes an image with its copies. It returns CodeConflict for an image that
-	// an instance, or something that launches instances, uses.
+	// an instance, or something that launches instances or leads to it, uses; the error names
+	// it. What can't be asked counts as in use, too.
 	RemoveImage(ctx context.Context, id string) error
 }
 

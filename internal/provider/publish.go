@@ -28,6 +28,7 @@ type placementModel struct {
 	Regions        types.List      `tfsdk:"regions"`
 	KMSKeys        types.Map       `tfsdk:"kms_keys"`
 	ShareWith      *shareWithModel `tfsdk:"share_with"`
+	CopyWithin     types.String    `tfsdk:"copy_within"`
 	DeprecateAfter types.String    `tfsdk:"deprecate_after"`
 	Protected      types.Bool      `tfsdk:"deregistration_protection"`
 	KeepShared     types.Bool      `tfsdk:"keep_shared"`
@@ -108,6 +109,7 @@ func placementAttributes(image, needs string) map[string]schema.Attribute {
 				"organizational_units": list("ARNs of organizational units.", unitPattern, "must be the ARN of an organizational unit"),
 			},
 		},
+		"copy_within":               optional("How soon AWS must finish a copy: 15 minutes to 48 hours, in steps of 15 minutes, such as `30m` or `1h15m`. AWS bills each gigabyte that it copies so. Default: AWS copies when it can.", isCopyTime(), stringvalidator.AlsoRequires(path.MatchRelative().AtParent().AtName("regions"))),
 		"deprecate_after":           optional("How long after its bake the image is deprecated. That hides it from the lists of other accounts.", isDuration()),
 		"deregistration_protection": schema.BoolAttribute{Optional: true, MarkdownDescription: "Whether AWS refuses to deregister the image. Penstock lifts the protection once nothing needs the image. Default: false."},
 		"keep_shared":               schema.BoolAttribute{Optional: true, MarkdownDescription: "Whether an image stays for as long as others may launch it, even if the resource is destroyed. Default: false."},
@@ -173,7 +175,7 @@ func expandStagePublish(ctx context.Context, o types.Object, stage string, diags
 
 func (m placementModel) expand(ctx context.Context, diags *diag.Diagnostics) *pipeline.Publication {
 	p := &pipeline.Publication{
-		KMSKeys: expandStrings(ctx, m.KMSKeys, diags), DeprecateAfter: expandDuration(m.DeprecateAfter),
+		KMSKeys: expandStrings(ctx, m.KMSKeys, diags), DeprecateAfter: expandDuration(m.DeprecateAfter), CopyWithin: expandDuration(m.CopyWithin),
 		Protected: m.Protected.ValueBool(), KeepShared: m.KeepShared.ValueBool(),
 	}
 	diags.Append(m.Regions.ElementsAs(ctx, &p.Regions, false)...)
@@ -194,7 +196,7 @@ func expandOnRemoval(v types.String) pipeline.OnRemoval {
 
 func flattenPlacement(ctx context.Context, p *pipeline.Publication, diags *diag.Diagnostics) placementModel {
 	m := placementModel{
-		Regions: stringList(ctx, p.Regions, diags), KMSKeys: flattenStrings(p.KMSKeys), DeprecateAfter: flattenDuration(p.DeprecateAfter),
+		Regions: stringList(ctx, p.Regions, diags), KMSKeys: flattenStrings(p.KMSKeys), DeprecateAfter: flattenDuration(p.DeprecateAfter), CopyWithin: flattenDuration(p.CopyWithin),
 		Protected: boolOrNull(p.Protected), KeepShared: boolOrNull(p.KeepShared),
 	}
 	if p.Shared() {

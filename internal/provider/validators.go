@@ -106,6 +106,27 @@ func isDuration() validator.String {
 	}}
 }
 
+// The durations that AWS takes for a copy.
+const (
+	minCopyTime  = 15 * time.Minute
+	maxCopyTime  = 48 * time.Hour
+	copyTimeStep = 15 * time.Minute
+)
+
+// isCopyTime accepts durations in which AWS can be asked to finish a copy.
+func isCopyTime() validator.String {
+	return check{"a duration from 15m to 48h in steps of 15 minutes, such as \"30m\"", func(s string) error {
+		d, err := time.ParseDuration(s)
+		if err != nil {
+			return fmt.Errorf("it is not a duration; write a number and a unit (m, h), such as \"30m\"")
+		}
+		if d < minCopyTime || d > maxCopyTime || d%copyTimeStep != 0 {
+			return fmt.Errorf("it must be from 15m to 48h, in steps of 15 minutes")
+		}
+		return nil
+	}}
+}
+
 // isInside accepts slash-separated paths that stay in the source.
 func isInside() validator.String {
 	return check{"a path in the source, relative to its root", func(s string) error {

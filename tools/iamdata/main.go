@@ -39,7 +39,7 @@ const (
 
 // services are those that Penstock and its instances call, by the prefix of their actions.
 var services = []string{
-	"autoscaling", "cloudformation", "cloudwatch", "codebuild", "dynamodb", "ec2", "ec2messages", "elasticloadbalancing", "events", "iam", "kms",
+	"autoscaling", "cloudformation", "cloudwatch", "codebuild", "dynamodb", "ec2", "ec2messages", "elasticloadbalancing", "events", "iam", "imagebuilder", "kms",
 	"logs", "route53", "s3", "scheduler", "servicequotas", "sns", "ssm", "ssmmessages", "sts",
 }
 

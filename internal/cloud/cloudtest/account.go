@@ -32,6 +32,12 @@ type account struct {
 	launches     map[string]launch          // by client token
 	instances    map[string]*instance       // by ID
 	images       map[string]image           // by ID
+	recipes      []recipe                   // of Image Builder
+	reports      map[string]*report         // on images in other accounts, by ID
+	reported     int                        // reports so far
+	unreported   string                     // why reports end as failed
+	copyPace     map[string]time.Duration   // of copies that take other than the pace says, by region
+	copyFailing  map[string]string          // why copies end as failed, by region
 	commands     map[string]*command        // by ID, then instance
 	templates    map[string]template        // launch templates by ID and by name
 	groups       map[string]template        // of Auto Scaling groups by name
@@ -84,7 +90,7 @@ func (s *server) add(c *Cloud) {
 	ctx, cancel := context.WithCancel(context.Background())
 	a := &account{
 		cloud: c, server: s, dir: filepath.Join(s.dir, c.ID), ctx: ctx, cancel: cancel,
-		launches: map[string]launch{}, instances: map[string]*instance{}, images: map[string]image{}, commands: map[string]*command{},
+		launches: map[string]launch{}, instances: map[string]*instance{}, images: map[string]image{}, commands: map[string]*command{}, reports: map[string]*report{}, copyPace: map[string]time.Duration{}, copyFailing: map[string]string{},
 		templates: map[string]template{}, groups: map[string]template{}, members: map[string][]string{}, ending: map[string]time.Time{},
 		targets: map[string]target{}, balancers: map[string]*balancer{}, alarms: map[string]cbor.Map{}, alarmTags: map[string]cbor.List{}, attached: map[string]*attached{}, groupTargets: map[string][]string{}, stacks: map[string]string{}, spoiled: map[string]string{}, rolledBack: map[string]rollback{}, keys: map[string]string{}, schedules: map[string]schedule{}, snapshots: map[string]map[string]bool{}, listeners: map[string]*listener{},
 		projects: map[string]Project{}, builds: map[string]*build{}, started: map[string]started{}, made: map[string]time.Time{}, repeats: map[string]answer{}, sessions: map[string]*session{}, quotas: map[string]float64{}, given: map[string]string{}, keyPolicies: map[string]iamtest.Policy{}, policies: map[string]iamtest.Policy{}, certificates: map[string]tls.Certificate{},

@@ -22,6 +22,7 @@
 //	SSM   SendCommand, GetCommandInvocation, CancelCommand and
 //	      DescribeInstanceInformation: commands run, each instance in a directory, and run
 //	      again after a restart, which exit status 194 asks for
+//	      PutParameter, of data type aws:ec2:image: looks at the image after it has answered
 //	EC2   RunInstances: client tokens, registration of the agent, tags of network interfaces;
 //	      boots in the order of cloud-init and systemd: boot hooks, enabled services, user data
 //	      shutdown, reboot and poweroff on a machine, and the timers of its own
@@ -30,7 +31,10 @@
 //	      failed when a test says so; tags of snapshots, client tokens, keys
 //	      DescribeImages: deprecation, protection, and what other accounts share or deprecate
 //	      DeregisterImage: not of a protected image
-//	      Modify- and DescribeSnapshotAttribute; DescribeLaunchTemplateVersions by image
+//	      Modify- and DescribeSnapshotAttribute
+//	      DescribeImageReferences, and usage reports of images in other accounts
+//	      images launch in their region, once they are available, where they are shared, and
+//	      also by resolve:ssm:
 //	      for a time after it was made nothing is found
 //	      addresses: an instance has a loopback address, where its service listens
 //	ELB   load balancers forward to the healthy targets that their rules name
@@ -112,7 +116,8 @@ type Cloud struct {
 
 // Call is a request that the account got.
 type Call struct {
-	Service string   // as in a credential scope: "ec2", "dynamodb"
+	Service string // as in a credential scope: "ec2", "dynamodb"
+	Region  string
 	Action  string   // "RunInstances"; for S3 the method, as in "PUT"
 	Path    string   // of the URL
 	App     string   // that the client says it is
@@ -139,12 +144,17 @@ type Pace struct {
 	// Visible is how long instances and images are not found, and not listed, once they
 	// were made.
 	Visible time.Duration
+	// Parameter is how long AWS looks at an image before a parameter says it.
+	Parameter time.Duration
+	// Report is how long a report on the accounts that use an image takes.
+	Report time.Duration
 }
 
 // Fault makes requests fail. It is used up when it has struck Times times.
 type Fault struct {
 	Service string // empty means any
 	Action  string // empty means any
+	Region  string // empty means any
 	Nth     int    // the first matching request that it strikes, from 1; 0 means the first
 	Times   int    // 0 means once
 	// Share is the share of the matching requests that it strikes, from the Nth on and at
@@ -152,10 +162,11 @@ type Fault struct {
 	Share   float64
 	Code    string // of the error; empty drops the connection
 	Message string
-	Status  int      // 0 means 400
-	Reasons []string // of a cancelled transaction of DynamoDB, by its items
-	After   bool     // the request takes effect, and its answer is lost
-	Do      func()   // what happens then, before the error or the drop; nil: nothing
+	Status  int           // 0 means 400
+	Reasons []string      // of a cancelled transaction of DynamoDB, by its items
+	After   bool          // the request takes effect, and its answer is lost
+	Do      func()        // what happens then, before the error or the drop; nil: nothing
+	Slow    time.Duration // how long the request waits; without a code it is answered then
 
 	seen, struck int
 }
@@ -272,7 +283,7 @@ func (c *Cloud) called(call Call) *Fault {
 	defer c.mu.Unlock()
 	c.calls = append(c.calls, call)
 	for _, f := range c.faults {
-		if f.Service != "" && f.Service != call.Service || f.Action != "" && f.Action != call.Action {
+		if f.Service != "" && f.Service != call.Service || f.Action != "" && f.Action != call.Action || f.Region != "" && f.Region != call.Region {
 			continue
 		}
 		f.seen++

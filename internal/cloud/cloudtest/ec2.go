@@ -52,6 +52,17 @@ func (a *account) runInstances(r *request) answer {
 	if code, message := a.refused(r); code != "" {
 		return r.fail(http.StatusBadRequest, code, message)
 	}
+	image, err := a.resolved(r, r.form.Get("ImageId"))
+	if err != nil {
+		return r.fail(http.StatusBadRequest, "InvalidParameterValue", err.Error())
+	}
+	if image != r.form.Get("ImageId") {
+		r.form.Set("ImageId", image)
+		r.body = []byte(r.form.Encode())
+	}
+	if code, message := a.unready(r, image); code != "" {
+		return r.fail(http.StatusBadRequest, code, message)
+	}
 	got := a.run(r)
 	if got.status != http.StatusOK {
 		return got
@@ -79,6 +90,24 @@ func (a *account) runInstances(r *request) answer {
 		a.mu.Unlock()
 	}
 	return got
+}
+
+// unready says why an image can't be launched in the region of a request: another account owns
+// it and does not share it, it is of another region, or it is not available.
+func (a *account) unready(r *request, image string) (code, message string) {
+	for _, of := range append(a.server.others(a), a) {
+		of.mu.Lock()
+		i, known := of.images[image]
+		of.mu.Unlock()
+		switch {
+		case !known:
+		case i.region != r.region || of != a && !i.shared[a.cloud.ID]:
+			return "InvalidAMIID.NotFound", "The image id '[" + image + "]' does not exist"
+		case time.Now().Before(i.available) || i.failed != "":
+			return "InvalidAMIID.Unavailable", "The image ID '" + image + "' is not available"
+		}
+	}
+	return "", ""
 }
 
 // arm are the types of instances whose processors are Graviton.
@@ -130,7 +159,7 @@ func mismatch(r *request) answer {
 // run lets moto launch. It knows no images that other accounts share.
 func (a *account) run(r *request) answer {
 	id := r.form.Get("ImageId")
-	if a.sharedBy(id) == nil {
+	if a.sharedBy(r.region, id) == nil {
 		return a.server.forward(r)
 	}
 	form := url.Values{}
@@ -141,11 +170,13 @@ func (a *account) run(r *request) answer {
 	return got
 }
 
-// sharedBy returns the account that shares an image with this one; nil for none.
-func (a *account) sharedBy(image string) *account {
+// sharedBy returns the account that shares an image of a region, or of any, with this one; nil for
+// none.
+func (a *account) sharedBy(region, image string) *account {
 	for _, other := range a.server.others(a) {
 		other.mu.Lock()
-		shared := other.images[image].shared[a.cloud.ID]
+		i := other.images[image]
+		shared := i.shared[a.cloud.ID] && (region == "" || region == i.region)
 		other.mu.Unlock()
 		if shared {
 			return other
@@ -355,7 +386,7 @@ func (a *account) createImage(r *request) answer {
 		}
 	}
 	a.mu.Lock()
-	a.images[id] = image{name: name, available: time.Now().Add(a.cloud.paced().Image), failed: a.failing}
+	a.images[id] = image{name: name, region: r.region, available: time.Now().Add(a.cloud.paced().Image), failed: a.failing}
 	a.mu.Unlock()
 	if len(tags) > 0 {
 		described := a.query(r, "ec2", "DescribeImages", url.Values{"ImageId.1": {id}})

@@ -94,7 +94,7 @@ func (a *account) createLaunchTemplate(r *request) answer {
 	id := r.form.Get("LaunchTemplateData.ImageId")
 	form := url.Values{}
 	maps.Copy(form, r.form)
-	if a.sharedBy(id) != nil { // moto knows no images that other accounts share
+	if a.sharedBy(r.region, id) != nil { // moto knows no images that other accounts share
 		form.Set("LaunchTemplateData.ImageId", BaseImage)
 	}
 	got := a.query(r, "ec2", "CreateLaunchTemplate", form)

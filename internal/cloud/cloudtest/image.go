@@ -5,8 +5,8 @@ package cloudtest
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
-	encoding "encoding/xml"
 	"fmt"
 	"maps"
 	"net/http"
@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -21,6 +22,7 @@ import (
 // image is what moto does not know of an image.
 type image struct {
 	name      string // empty for a copy: its name is unique in its own region
+	region    string
 	available time.Time
 	failed    string // why it is failed instead
 	protected bool
@@ -58,6 +60,11 @@ func (a imageAPI) copyImage(r *request) answer {
 	before, repeated := a.launches[token]
 	a.mu.Unlock()
 	digest := fmt.Sprintf("%x", sha256.Sum256([]byte(r.form.Encode())))
+	if within := r.form.Get("SnapshotCopyCompletionDurationMinutes"); within != "" {
+		if minutes, err := strconv.Atoi(within); err != nil || minutes < 15 || minutes > 48*60 || minutes%15 != 0 {
+			return r.fail(http.StatusBadRequest, "InvalidParameterValue", "The completion duration must be from 15 to 2880 minutes, in 15 minute increments")
+		}
+	}
 	switch {
 	case repeated && before.digest != digest:
 		return mismatch(r)
@@ -88,7 +95,14 @@ func (a imageAPI) copyImage(r *request) answer {
 			failed = "Given key ID is not accessible"
 		}
 	}
-	a.changeImage(id, func(i *image) { i.available, i.failed = time.Now().Add(a.cloud.paced().Image), failed })
+	takes := a.cloud.paced().Image
+	a.mu.Lock()
+	if own, set := a.copyPace[r.region]; set {
+		takes = own
+	}
+	failed = cmp.Or(failed, a.copyFailing[r.region])
+	a.mu.Unlock()
+	a.changeImage(id, func(i *image) { i.region, i.available, i.failed = r.region, time.Now().Add(takes), failed })
 	tags["image"].Set("ResourceId.1", id)
 	a.query(r, "ec2", "CreateTags", tags["image"])
 	described := a.query(r, "ec2", "DescribeImages", url.Values{"ImageId.1": {id}})
@@ -101,6 +115,23 @@ func (a imageAPI) copyImage(r *request) answer {
 	a.launches[token] = launch{digest, got}
 	a.mu.Unlock()
 	return got
+}
+
+// SetCopyTime sets how long copies to a region take that begin from now on.
+func (c *Cloud) SetCopyTime(region string, takes time.Duration) {
+	a := c.account()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.copyPace[region] = takes
+}
+
+// FailCopies makes the copies to a region that begin from now on end as failed, for a reason; an
+// empty one ends that.
+func (c *Cloud) FailCopies(region, reason string) {
+	a := c.account()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.copyFailing[region] = reason
 }
 
 // CompleteImages makes the images that are pending available.
@@ -147,7 +178,7 @@ func (a imageAPI) describeImages(r *request) answer {
 	for id := range asked(r.form) {
 		for _, other := range a.server.others(a.account) {
 			other.mu.Lock()
-			shared := other.images[id].shared[a.cloud.ID]
+			shared := other.images[id].shared[a.cloud.ID] && other.images[id].region == r.region
 			other.mu.Unlock()
 			if !shared || strings.Contains(string(got.body), "<imageId>"+id+"</imageId>") {
 				continue
@@ -409,27 +440,25 @@ func (a imageAPI) snapshotAttribute(r *request) answer {
 	return xml(http.StatusOK, `<DescribeSnapshotAttributeResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>test</requestId><snapshotId>`+id+`</snapshotId><createVolumePermission>`+b.String()+`</createVolumePermission></DescribeSnapshotAttributeResponse>`)
 }
 
-// describeLaunchTemplateVersions finds versions by their image, which moto can't.
+var templateData = regexp.MustCompile(`(?s)<launchTemplateData>.*?</launchTemplateData>\s*<launchTemplateId>(lt-[0-9a-f]+)<`)
+
+// describeLaunchTemplateVersions returns versions with the images that others share, which moto
+// does not know.
 func (a *account) describeLaunchTemplateVersions(r *request) answer {
 	got := a.server.forward(r)
-	var all struct {
-		Versions []struct {
-			Template string `xml:"launchTemplateName"`
-			Number   int    `xml:"versionNumber"`
-			Image    string `xml:"launchTemplateData>imageId"`
-		} `xml:"launchTemplateVersionSet>item"`
-	}
-	if got.status != http.StatusOK || r.form.Get("Filter.1.Name") != "image-id" {
-		return got
-	}
-	if err := encoding.Unmarshal(got.body, &all); err != nil {
-		a.cloud.logf("versions of launch templates: %v", err)
-	}
-	var b strings.Builder
-	for _, v := range all.Versions {
-		if v.Image == r.form.Get("Filter.1.Value.1") {
-			fmt.Fprintf(&b, "<item><launchTemplateName>%s</launchTemplateName><versionNumber>%d</versionNumber></item>", escape(v.Template), v.Number)
+	got.body = a.lentVersions(got.body)
+	return got
+}
+
+// lentVersions puts the images that others share back into templates.
+func (a *account) lentVersions(body []byte) []byte {
+	return templateData.ReplaceAllFunc(body, func(data []byte) []byte {
+		a.mu.Lock()
+		image := a.templates[string(templateData.FindSubmatch(data)[1])].image
+		a.mu.Unlock()
+		if image == "" || a.sharedBy("", image) == nil {
+			return data
 		}
-	}
-	return xml(http.StatusOK, `<DescribeLaunchTemplateVersionsResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>test</requestId><launchTemplateVersionSet>`+b.String()+`</launchTemplateVersionSet></DescribeLaunchTemplateVersionsResponse>`)
+		return bytes.ReplaceAll(data, []byte("<imageId>"+BaseImage+"<"), []byte("<imageId>"+image+"<"))
+	})
 }

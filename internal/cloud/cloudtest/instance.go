@@ -22,6 +22,7 @@ type instance struct {
 	key      string // of KMS, that encrypts its root volume
 	account  *account
 	id       string
+	image    string // that it was launched from
 	root     string
 	address  string // on loopback
 	userData string
@@ -52,7 +53,7 @@ func (a *account) launched(id, imageID, userData string, stays bool) *instance {
 	_, _ = h.Write([]byte(id))
 	n := h.Sum32()
 	i := &instance{
-		account: a, id: id, stays: stays, root: filepath.Join(a.dir, "instances", id), services: map[string]context.CancelFunc{}, stops: map[string]string{},
+		account: a, id: id, image: imageID, stays: stays, root: filepath.Join(a.dir, "instances", id), services: map[string]context.CancelFunc{}, stops: map[string]string{},
 		address: fmt.Sprintf("127.%d.%d.%d", 16+n%100, n>>8%250, 1+n>>16%250),
 		running: time.Now().Add(pace.Boot), registered: time.Now().Add(pace.Boot + pace.Agent),
 	}
@@ -63,7 +64,7 @@ func (a *account) launched(id, imageID, userData string, stays bool) *instance {
 	a.instances[id] = i
 	a.mu.Unlock()
 	files := a.dir
-	if other := a.sharedBy(imageID); other != nil {
+	if other := a.sharedBy("", imageID); other != nil {
 		files = other.dir
 	}
 	if err := i.install(filepath.Join(files, "images", imageID)); err != nil {

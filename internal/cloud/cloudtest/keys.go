@@ -270,7 +270,7 @@ func (n naming) volumeKey(form url.Values) string {
 // it can. EC2 accepts the launch all the same.
 func (a *account) unusable(r *request) (code string, why error) {
 	var all []iamtest.Principal
-	if who, known := a.who(r); known && r.role != Owner {
+	if who, known := a.who(r); known { // an owner, too, where the key is another account's
 		all = append(all, who)
 	}
 	return naming{r, a}.usable(r.form, all...)
@@ -341,12 +341,7 @@ func (n naming) ask(action string, in, out any) {
 	if err != nil {
 		panic(err) // only plain values are given
 	}
-	own := &request{Request: n.Clone(n.Context()), body: body, service: "kms", region: n.region, action: action, account: n.a}
-	own.Method, own.URL = http.MethodPost, &url.URL{Path: "/"}
-	own.Header.Set("Authorization", fmt.Sprintf("AWS4-HMAC-SHA256 Credential=%s/20260101/%s/kms/aws4_request, SignedHeaders=host, Signature=0", n.a.cloud.AccessKey(), n.region))
-	own.Header.Set("X-Amz-Target", "TrentService."+action)
-	own.Header.Set("Content-Type", "application/x-amz-json-1.1")
-	if got := n.a.server.forward(own); got.status != http.StatusOK || json.Unmarshal(got.body, out) != nil {
+	if got := n.a.server.forward(n.ownJSON("kms", "TrentService."+action, action, body)); got.status != http.StatusOK || json.Unmarshal(got.body, out) != nil {
 		n.a.cloud.logf("%s: %s", action, got.body)
 	}
 }

@@ -319,6 +319,7 @@ func (n naming) parameter(name string) string {
 	case strings.HasPrefix(name, "/aws/service/"):
 		return fmt.Sprintf("arn:aws:ssm:%s::parameter%s", n.region, name)
 	}
+	name, _, _ = strings.Cut(name, ":") // a version or a label is no part of it
 	return n.arn("ssm", "parameter/"+strings.TrimPrefix(name, "/"))
 }
 

@@ -42,6 +42,12 @@ func (n naming) ec2() ([]iamtest.Request, error) {
 			calls = append(calls, n.keyed(key)...)
 		}
 		return calls, nil
+	case "DescribeImageReferences":
+		return n.asksReferences(), nil
+	case "CreateImageUsageReport":
+		return n.making(append(n.there(n.region, form.Get("ImageId")), n.made("image-usage-report"))), nil
+	case "DeleteImageUsageReport":
+		return []iamtest.Request{{Action: action, Context: context, Resources: []iamtest.Resource{n.reportNamed(form.Get("ReportId"))}}}, nil
 	case "CreateLaunchTemplate":
 		return n.making([]iamtest.Resource{n.made("launch-template")}), nil
 	case "DeleteLaunchTemplate":

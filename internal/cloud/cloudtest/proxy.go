@@ -69,7 +69,16 @@ func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 		if refused == nil {
 			actions, refused = r.account.judge(r)
 		}
-		f = r.account.cloud.called(Call{Service: r.service, Action: r.action, Path: r.URL.Path, App: r.app(), Role: r.role, Actions: actions, At: time.Now()})
+		f = r.account.cloud.called(Call{Service: r.service, Region: r.region, Action: r.action, Path: r.URL.Path, App: r.app(), Role: r.role, Actions: actions, At: time.Now()})
+	}
+	if f != nil && f.Slow > 0 {
+		select {
+		case <-time.After(f.Slow):
+		case <-hr.Context().Done():
+		}
+		if f.Code == "" {
+			f = nil
+		}
 	}
 	if f != nil && !f.After {
 		f.strike(w, r)
@@ -158,6 +167,9 @@ func (s *server) answer(r *request) answer {
 		"ec2/CreateImage":        a.createImage, "ec2/DescribeImages": images.describeImages,
 		"ec2/EnableImageDeprecation": images.guardImage, "ec2/EnableImageDeregistrationProtection": images.guardImage,
 		"ec2/DisableImageDeprecation": images.guardImage, "ec2/DisableImageDeregistrationProtection": images.guardImage,
+		"ec2/DescribeImageReferences": images.describeReferences, "ec2/CreateImageUsageReport": images.usageReports,
+		"ec2/DescribeImageUsageReports": images.usageReports, "ec2/DescribeImageUsageReportEntries": images.usageReports,
+		"ec2/DeleteImageUsageReport": images.usageReports, "ssm/PutParameter": commands.putParameter, "ssm/GetParameters": commands.getParameters,
 		"ec2/CopyImage": images.copyImage, "ec2/DeregisterImage": images.deregisterImage,
 		"ec2/ModifyImageAttribute":                          images.modifyImageAttribute,
 		"ec2/DescribeImageAttribute":                        images.describeImageAttribute,

@@ -140,10 +140,12 @@ func TestPublish(t *testing.T) {
 		}
 	}
 	r.Publication = pipeline.Publication{Regions: elsewhere[:1]}
+	_, err = b.Publish(t.Context(), r)
+	b.wantError(err, pipeline.CodeConflict, "parameter /penstock/shop/base", elsewhere[1]) // which leads to the copy
+	b.must(b.unpoint())
+	b.must(b.unpoint())
 	copies, err = b.Publish(t.Context(), r)
 	b.must(err)
-	b.must(b.unpoint())
-	b.must(b.unpoint())
 	if left := b.leftOf(); len(copies) != 2 || len(left) != 4 { // two images with a snapshot each
 		t.Errorf("published as %v, there are %v", copies, left)
 	}
@@ -220,12 +222,12 @@ func TestParameter(t *testing.T) {
 	if got, err := b.ssm.GetParameter(t.Context(), &ssm.GetParameterInput{Name: aws.String(name)}); err != nil || aws.ToString(got.Parameter.DataType) != "aws:ec2:image" {
 		t.Errorf("the parameter is %+v, %v", got, err)
 	}
-	_, err = b.ssm.PutParameter(t.Context(), &ssm.PutParameterInput{Name: aws.String("/penstock/other"), Value: aws.String("ami-1"), Type: ssmtypes.ParameterTypeString})
+	_, err = b.ssm.PutParameter(t.Context(), &ssm.PutParameterInput{Name: aws.String("/penstock/other"), Value: aws.String(cloudtest.BaseImage), Type: ssmtypes.ParameterTypeString, DataType: aws.String("aws:ec2:image")})
 	b.must(err)
 	b.wantError(point("/penstock/other", two.ID, "b-2", false), pipeline.CodeConflict, "/penstock/other", "adopt")
 	labelsOf := pipeline.Labels{Pipeline: "shop", Stage: "production"}
 	b.must(b.Unpoint(t.Context(), pipeline.UnpointRequest{Name: "/penstock/other", Regions: []string{cloudtest.Region}, Labels: labelsOf}))
-	if got, err := b.ssm.GetParameter(t.Context(), &ssm.GetParameterInput{Name: aws.String("/penstock/other")}); err != nil || aws.ToString(got.Parameter.Value) != "ami-1" {
+	if got, err := b.ssm.GetParameter(t.Context(), &ssm.GetParameterInput{Name: aws.String("/penstock/other")}); err != nil || aws.ToString(got.Parameter.Value) != cloudtest.BaseImage {
 		t.Errorf("another's parameter is %+v, %v", got, err)
 	}
 	b.must(point("/penstock/other", two.ID, "b-2", true))
@@ -419,6 +421,9 @@ func TestImageInUseElsewhere(t *testing.T) {
 		}
 	}
 	_, err = there.groups.DeleteAutoScalingGroup(t.Context(), &autoscaling.DeleteAutoScalingGroupInput{AutoScalingGroupName: aws.String("theirs"), ForceDelete: aws.Bool(true)})
+	b.must(err)
+	b.wantError(b.RemoveImage(t.Context(), id), pipeline.CodeConflict, aws.ToString(template)) // somebody may go back to it
+	_, err = there.ec2.DeleteLaunchTemplate(t.Context(), &ec2.DeleteLaunchTemplateInput{LaunchTemplateId: template})
 	b.must(err)
 	b.must(b.RemoveImage(t.Context(), id))
 	if left := b.leftOf(); len(left) > 0 {

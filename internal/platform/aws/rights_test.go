@@ -69,6 +69,8 @@ func TestForeignKey(t *testing.T) {
 	consumer.wantError(consumer.launch("then", baked.ID), pipeline.CodeFailed, "Client.InternalError")
 	consumer.cloud.SetTemplate("")
 	consumer.must(consumer.launch("after", baked.ID))
+	owner.wantError(owner.RemoveImage(t.Context(), baked.ID), pipeline.CodeConflict, "account "+consumer.cloud.ID+" (instances: 1)")
+	consumer.cloud.Terminate(consumer.cloud.Running()...)
 	owner.must(owner.RemoveImage(t.Context(), baked.ID)) // the grant ends with the sharing
 }
 

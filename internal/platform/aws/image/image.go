@@ -30,17 +30,18 @@ const imageLimit = 2 * time.Hour
 
 // Images are the images of an installation. They may be used concurrently.
 type Images struct {
-	stack      *stack.Stack
-	instances  *instance.Instances
-	ec2        *ec2.Client
-	ssm        *ssm.Client
-	parameters *cloud.Batcher[string, string] // by name
+	stack     *stack.Stack
+	instances *instance.Instances
+	ec2       *ec2.Client
+	ssm       *ssm.Client
+	resolved  *cloud.Batcher[string, string] // by name
+	limits
 }
 
 // New returns the images of an installation.
 func New(s *stack.Stack, instances *instance.Instances) *Images {
-	m := &Images{stack: s, instances: instances, ec2: ec2.NewFromConfig(s.Config), ssm: ssm.NewFromConfig(s.Config)}
-	m.parameters = cloud.NewBatcher(m.fetchParameters)
+	m := &Images{stack: s, instances: instances, ec2: ec2.NewFromConfig(s.Config), ssm: ssm.NewFromConfig(s.Config), limits: limits{reportLimit, parameterLimit}}
+	m.resolved = cloud.NewBatcher(m.fetchParameters)
 	return m
 }
 
@@ -57,7 +58,7 @@ func (m *Images) Resolve(ctx context.Context, from pipeline.ImageFrom) (string, 
 	case from.Directory != "":
 		return "", noDirectory()
 	case from.SSMParameter != "":
-		id, ok, err := m.parameters.Get(ctx, from.SSMParameter)
+		id, ok, err := m.resolved.Get(ctx, from.SSMParameter)
 		if err == nil && !ok {
 			err = pipeline.Errorf(pipeline.CodeNotFound, "resolve source image",
 				"there is no SSM parameter %s in region %s", from.SSMParameter, m.stack.Config.Region).WithHint("Correct from.ssm_parameter.")

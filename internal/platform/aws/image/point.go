@@ -6,9 +6,11 @@ package image
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
@@ -17,6 +19,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/stack"
+	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
 )
 
 // imageParameter is the data type of a parameter whose value is the ID of an image: SSM
@@ -30,24 +33,25 @@ const keptLabels = 50
 // Point implements pipeline.Images. It looks in all regions before it writes in the first.
 func (m *Images) Point(ctx context.Context, r pipeline.PointRequest) error {
 	name := m.parameterOf(r.Name, r.Labels)
-	found := map[string]*parameter{}
-	for _, region := range stack.Sorted(r.Images) {
-		p, err := m.in(region).findParameter(ctx, name)
-		if err != nil {
-			return err
-		}
-		if p != nil && !p.of(m.stack, r.Labels) && !r.Adopt {
+	regions := stack.Sorted(r.Images)
+	found := make([]*parameter, len(regions))
+	err := sideBySide(regions, func(i int, region string) (err error) {
+		found[i], err = m.in(region).findParameter(ctx, name)
+		if p := found[i]; err == nil && p != nil && !p.of(m.stack, r.Labels) && !r.Adopt {
 			return m.in(region).foreign(name)
 		}
-		found[region] = p
+		return err
+	})
+	if err != nil {
+		return err
 	}
-	for _, region := range stack.Sorted(r.Images) {
-		if err := m.in(region).point(ctx, name, found[region], r); err != nil {
+	return sideBySide(regions, func(i int, region string) error {
+		if err := m.in(region).point(ctx, name, found[i], r); err != nil {
 			return err
 		}
 		stack.Logf(r.Log, "parameter %s in %s: %s", name, region, r.Images[region])
-	}
-	return nil
+		return nil
+	})
 }
 
 // Unpoint implements pipeline.Images.
@@ -192,6 +196,9 @@ func (r regional) write(ctx context.Context, in *ssm.PutParameterInput, version 
 				return cloud.Fault(ctx, op, err)
 			}
 			version = out.Version
+			if err := r.awaitVersion(ctx, in, version); err != nil {
+				return err
+			}
 		}
 		if label == "" {
 			return nil
@@ -204,6 +211,32 @@ func (r regional) write(ctx context.Context, in *ssm.PutParameterInput, version 
 		}
 		return cloud.Fault(ctx, op, err)
 	}
+}
+
+// parameterLimit is how long AWS may look at an image before a parameter says it.
+const parameterLimit = 2 * time.Minute
+
+// awaitVersion reads a parameter back until it is at a version that was written. AWS answers
+// before it has looked at the image, and drops the version without a word where the account
+// can't use the image in the region.
+func (r regional) awaitVersion(ctx context.Context, in *ssm.PutParameterInput, version int64) error {
+	name, op := aws.ToString(in.Name), "write parameter "+aws.ToString(in.Name)
+	err := r.stack.Wait(ctx, "parameter "+name+" in "+r.region, r.parameters, func(ctx context.Context) (poll.Probe, error) {
+		out, err := r.ssm.GetParameter(ctx, &ssm.GetParameterInput{Name: in.Name})
+		if cloud.IsNotFound(err) {
+			return poll.Probe{State: "there is none yet"}, nil
+		}
+		if err != nil {
+			return poll.Probe{}, err
+		}
+		has, value := out.Parameter.Version, aws.ToString(out.Parameter.Value)
+		return poll.Probe{Done: has > version || has == version && value == aws.ToString(in.Value), State: value}, nil // also once there is a later one
+	})
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return pipeline.Errorf(pipeline.CodeFailed, op, "AWS has not taken image %s for it in %s: %w", aws.ToString(in.Value), r.region, err).
+			WithHint("AWS takes an image that the account can use in the region: see whether it is there and available, and apply again.")
+	}
+	return cloud.Fault(ctx, op, err)
 }
 
 // unlabel takes the labels of a parameter's oldest versions, so that SSM can remove them.

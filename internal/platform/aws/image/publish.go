@@ -12,7 +12,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -112,14 +111,12 @@ func (m *Images) Publish(ctx context.Context, r pipeline.PublishRequest) (map[st
 		return nil, err
 	}
 	images[home] = image
-	for _, region := range stack.Sorted(images) {
+	err = sideBySide(stack.Sorted(images), func(_ int, region string) error {
 		there, what := m.in(region), to.in(region, home, given)
-		if err := errors.Join(
-			there.share(ctx, images[region], what, r.Log),
-			there.guard(ctx, images[region], what),
-		); err != nil {
-			return nil, err
-		}
+		return errors.Join(there.share(ctx, images[region], what, r.Log), there.guard(ctx, images[region], what))
+	})
+	if err != nil {
+		return nil, err
 	}
 	gone := slices.DeleteFunc(before, func(region string) bool { return slices.Contains(want.Regions, region) })
 	if err := m.removeCopies(ctx, r.Image, gone); err != nil {
@@ -135,19 +132,16 @@ func (m *Images) Publish(ctx context.Context, r pipeline.PublishRequest) (map[st
 // copies returns the copies of an image by region, made where they are not there, all
 // at the same time.
 func (m *Images) copies(ctx context.Context, image types.Image, r pipeline.PublishRequest) (map[string]types.Image, error) {
-	copies, errs := map[string]types.Image{}, []error{}
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	for _, region := range r.Publication.Regions {
-		wg.Go(func() {
-			made, err := m.in(region).copy(ctx, image, r)
-			mu.Lock()
-			defer mu.Unlock()
-			copies[region], errs = made, append(errs, err)
-		})
+	made, regions := make([]types.Image, len(r.Publication.Regions)), r.Publication.Regions
+	err := sideBySide(regions, func(i int, region string) (err error) {
+		made[i], err = m.in(region).copy(ctx, image, r)
+		return err
+	})
+	copies := map[string]types.Image{}
+	for i, region := range regions {
+		copies[region] = made[i]
 	}
-	wg.Wait()
-	return copies, errors.Join(errs...)
+	return copies, err
 }
 
 // copiesOf lists the copies of an image.
@@ -169,12 +163,15 @@ func (r regional) copy(ctx context.Context, image types.Image, q pipeline.Publis
 		return types.Image{}, err
 	}
 	var id string
+	var failed []types.Image
 	for _, c := range there {
 		switch c.State {
 		case types.ImageStateAvailable:
 			return c, nil
 		case types.ImageStatePending:
 			id = aws.ToString(c.ImageId)
+		default:
+			failed = append(failed, c)
 		}
 	}
 	if id == "" {
@@ -191,21 +188,34 @@ func (r regional) copy(ctx context.Context, image types.Image, q pipeline.Publis
 			}
 			in.KmsKeyId = aws.String(key)
 		}
-		in.ClientToken = aws.String(copyToken(in, q, len(there))) // a failed copy counts
+		if within := q.Publication.CopyWithin; within > 0 {
+			in.SnapshotCopyCompletionDurationMinutes = aws.Int64(int64(within / time.Minute))
+		}
+		in.ClientToken = aws.String(copyToken(in, q, failed))
 		out, err := r.ec2.CopyImage(ctx, in)
 		if err != nil {
 			return types.Image{}, cloud.Fault(ctx, op, err)
 		}
 		id = aws.ToString(out.ImageId)
 		stack.Logf(q.Log, "image %s is copied to %s as %s", q.Image, r.region, id)
+		for _, c := range failed { // last: their IDs tell the new copy's token from theirs
+			if err := r.remove(ctx, c); err != nil {
+				return types.Image{}, err
+			}
+		}
 	}
 	return r.await(ctx, id)
 }
 
 // copyToken returns the token of a copy. That of a later run, whose tags are others, is
-// another: AWS would refuse the same.
-func copyToken(in *ec2.CopyImageInput, q pipeline.PublishRequest, there int) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %d %q %s", q.Image, aws.ToString(in.Name), there, q.Labels, aws.ToString(in.KmsKeyId)))
+// another: AWS would refuse the same. So is that of a copy after others that failed.
+func copyToken(in *ec2.CopyImageInput, q pipeline.PublishRequest, failed []types.Image) string {
+	var before []string
+	for _, c := range failed {
+		before = append(before, aws.ToString(c.ImageId))
+	}
+	slices.Sort(before)
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %q %q %s %d", q.Image, aws.ToString(in.Name), before, q.Labels, aws.ToString(in.KmsKeyId), aws.ToInt64(in.SnapshotCopyCompletionDurationMinutes)))
 	return hex.EncodeToString(sum[:])
 }
 

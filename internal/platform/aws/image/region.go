@@ -5,6 +5,7 @@ package image
 
 import (
 	"context"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -22,6 +23,14 @@ type regional struct {
 	ssm    *ssm.Client
 	kms    *kms.Client
 	groups *autoscaling.Client
+
+	limits
+}
+
+// limits say how long what AWS does is waited for.
+type limits struct {
+	reports    time.Duration // a report on other accounts
+	parameters time.Duration // a parameter that says an image
 }
 
 // in returns another region.
@@ -33,6 +42,7 @@ func (m *Images) in(region string) regional {
 		ssm:    ssm.NewFromConfig(c, func(o *ssm.Options) { o.Region = region }),
 		kms:    kms.NewFromConfig(c, func(o *kms.Options) { o.Region = region }),
 		groups: autoscaling.NewFromConfig(c, func(o *autoscaling.Options) { o.Region = region }),
+		limits: m.limits,
 	}
 }
 

@@ -5,12 +5,12 @@ package image
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
-	groups "github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
@@ -20,8 +20,9 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/stack"
 )
 
-// Remove removes an image: its copies in other regions first, so that what is left after a failure is found again by the image's own tags. One that
-// is needed anywhere stays everywhere.
+// Remove removes an image: its copies in other regions first, so that what
+// is left after a failure is found again by the image's own tags. One that is used anywhere
+// stays everywhere. The regions are asked side by side.
 func (m *Images) Remove(ctx context.Context, id string) error {
 	found, err := m.findOwn(ctx, stack.Filter("image-id", id))
 	if err != nil {
@@ -31,170 +32,94 @@ func (m *Images) Remove(ctx context.Context, id string) error {
 		return m.home().removeSnapshots(ctx, id)
 	}
 	image := found[0]
-	if err := m.unneeded(ctx, image); err != nil {
+	if err := m.wanted(ctx, image); err != nil {
 		return err
 	}
-	if err := m.removeCopies(ctx, id, listOf(stack.Tag(image.Tags, tagRegions))); err != nil {
+	regions := listOf(stack.Tag(image.Tags, tagRegions))
+	places := append([]string{m.stack.Config.Region}, regions...)
+	copies := make([][]types.Image, len(places))
+	err = sideBySide(places, func(i int, region string) (err error) {
+		if i == 0 {
+			return m.home().unused(ctx, image)
+		}
+		copies[i], err = m.in(region).unusedCopies(ctx, id)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := m.clearCopies(ctx, id, regions, copies[1:]); err != nil {
 		return err
 	}
 	return m.home().remove(ctx, image)
 }
 
-// unneeded is CodeConflict for an image that is used, or that others may launch on
-// purpose.
-func (m *Images) unneeded(ctx context.Context, image types.Image) error {
-	id := aws.ToString(image.ImageId)
-	if stack.Tag(image.Tags, tagKeepShared) == "true" {
-		with, err := m.home().permissions(ctx, id)
-		if pipeline.IsNotFound(err) { // another one removes it, too
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if len(with) > 0 {
-			return pipeline.Errorf(pipeline.CodeConflict, "remove image "+id,
-				"it is shared with %s, and keep_shared is set", strings.Join(stack.Sorted(with), ", ")).
-				WithHint("Take the sharing back, or keep_shared, first.")
-		}
+// wanted is CodeConflict for an image that others may launch on purpose.
+func (m *Images) wanted(ctx context.Context, image types.Image) error {
+	if stack.Tag(image.Tags, tagKeepShared) != "true" {
+		return nil
 	}
-	return m.home().unused(ctx, image)
+	id := aws.ToString(image.ImageId)
+	with, err := m.home().permissions(ctx, id)
+	if pipeline.IsNotFound(err) { // another one removes it, too
+		return nil
+	}
+	if err != nil || len(with) == 0 {
+		return err
+	}
+	return pipeline.Errorf(pipeline.CodeConflict, "remove image "+id, "it is shared with %s, and keep_shared is set", strings.Join(stack.Sorted(with), ", ")).
+		WithHint("Take the sharing back, or keep_shared, first.")
 }
 
-// removeCopies removes the copies of an image in other regions, if none is used.
+// removeCopies removes the copies of an image in other regions, if none is used in any of them.
 func (m *Images) removeCopies(ctx context.Context, id string, regions []string) error {
-	copies := map[string][]types.Image{}
-	for _, region := range regions {
-		there := m.in(region)
-		var err error
-		if copies[region], err = there.copiesOf(ctx, id); err != nil {
-			return err
-		}
-		for _, c := range copies[region] {
-			if err := there.unused(ctx, c); err != nil {
-				return err
-			}
+	copies := make([][]types.Image, len(regions))
+	err := sideBySide(regions, func(i int, region string) (err error) {
+		copies[i], err = m.in(region).unusedCopies(ctx, id)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return m.clearCopies(ctx, id, regions, copies)
+}
+
+// unusedCopies lists the copies of an image in the region. It returns CodeConflict if one is
+// used.
+func (r regional) unusedCopies(ctx context.Context, id string) ([]types.Image, error) {
+	copies, err := r.copiesOf(ctx, id)
+	for _, c := range copies {
+		if err == nil {
+			err = r.unused(ctx, c)
 		}
 	}
-	for _, region := range regions {
+	return copies, err
+}
+
+// clearCopies removes copies of an image, by region, and what removals that were interrupted
+// left of others.
+func (m *Images) clearCopies(ctx context.Context, id string, regions []string, copies [][]types.Image) error {
+	return sideBySide(regions, func(i int, region string) error {
 		there := m.in(region)
-		for _, c := range copies[region] {
+		for _, c := range copies[i] {
 			if err := there.remove(ctx, c); err != nil {
 				return err
 			}
 		}
-		if err := there.removeSnapshots(ctx, id); err != nil { // of copies that failed, or whose removal was interrupted
-			return err
-		}
-	}
-	return nil
-}
-
-// unused is CodeConflict for an image that an instance was launched from, that a launch
-// template or an Auto Scaling group would launch, or that is not made yet.
-func (r regional) unused(ctx context.Context, image types.Image) error {
-	id := aws.ToString(image.ImageId)
-	op := "remove image " + id
-	if image.State == types.ImageStatePending { // AWS does not list all of its snapshots
-		return pipeline.Errorf(pipeline.CodeConflict, op, "its copy in %s is not finished", r.region).WithHint("Wait until it is available.")
-	}
-	var by []string
-	of := stack.Filter("image-id", id)
-	instances := ec2.NewDescribeInstancesPaginator(r.ec2, &ec2.DescribeInstancesInput{Filters: []types.Filter{of, instance.Alive}})
-	for instances.HasMorePages() {
-		page, err := instances.NextPage(ctx)
-		if err != nil {
-			return cloud.Fault(ctx, op, err)
-		}
-		for _, reservation := range page.Reservations {
-			by = append(by, instance.IDs(reservation.Instances)...)
-		}
-	}
-	templates, err := r.versionsOf(ctx, &ec2.DescribeLaunchTemplateVersionsInput{
-		Versions: []string{"$Latest", "$Default"}, Filters: []types.Filter{of},
+		return there.removeSnapshots(ctx, id)
 	})
-	if err != nil {
-		return cloud.Fault(ctx, op, err)
-	}
-	by = append(by, templates...)
-	scaled, err := r.scaledFrom(ctx, id)
-	if err != nil {
-		return cloud.Fault(ctx, op, err)
-	}
-	by = append(by, scaled...)
-	if len(by) == 0 {
-		return nil
-	}
-	slices.Sort(by)
-	return pipeline.Errorf(pipeline.CodeConflict, op, "it is used by %s in %s", strings.Join(slices.Compact(by), ", "), r.region).
-		WithHint("Destroy the environment, or move it to another build, first.")
 }
 
-// versionsOf names the launch templates of which there are such versions.
-func (r regional) versionsOf(ctx context.Context, in *ec2.DescribeLaunchTemplateVersionsInput) (names []string, err error) {
-	pages := ec2.NewDescribeLaunchTemplateVersionsPaginator(r.ec2, in)
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return nil, err
-		}
-		for _, v := range page.LaunchTemplateVersions {
-			names = append(names, aws.ToString(v.LaunchTemplateName))
-		}
+// sideBySide does the same in several regions at the same time, and returns the errors of all of
+// them.
+func sideBySide(regions []string, do func(i int, region string) error) error {
+	errs := make([]error, len(regions))
+	var wg sync.WaitGroup
+	for i, region := range regions {
+		wg.Go(func() { errs[i] = do(i, region) })
 	}
-	return names, nil
-}
-
-// scaledFrom names the launch templates of Auto Scaling groups that have a version of
-// their own, which may be neither the newest nor the default one, with the image.
-func (r regional) scaledFrom(ctx context.Context, id string) (names []string, err error) {
-	versions := map[string][]string{} // by template
-	pages := autoscaling.NewDescribeAutoScalingGroupsPaginator(r.groups, &autoscaling.DescribeAutoScalingGroupsInput{})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return nil, err
-		}
-		for _, g := range page.AutoScalingGroups {
-			for _, t := range templatesOf(g) {
-				if v := aws.ToString(t.Version); v != "" && !strings.HasPrefix(v, "$") {
-					template := aws.ToString(t.LaunchTemplateId)
-					versions[template] = append(versions[template], v)
-				}
-			}
-		}
-	}
-	for _, template := range stack.Sorted(versions) {
-		slices.Sort(versions[template])
-		found, err := r.versionsOf(ctx, &ec2.DescribeLaunchTemplateVersionsInput{
-			LaunchTemplateId: aws.String(template), Versions: slices.Compact(versions[template]), Filters: []types.Filter{stack.Filter("image-id", id)},
-		})
-		if err != nil && !cloud.IsNotFound(err) { // a group may outlive its template
-			return nil, err
-		}
-		names = append(names, found...)
-	}
-	return names, nil
-}
-
-// templatesOf returns the launch templates of an Auto Scaling group.
-func templatesOf(g groups.AutoScalingGroup) (list []groups.LaunchTemplateSpecification) {
-	if g.LaunchTemplate != nil {
-		list = append(list, *g.LaunchTemplate)
-	}
-	if g.MixedInstancesPolicy == nil || g.MixedInstancesPolicy.LaunchTemplate == nil {
-		return list
-	}
-	mixed := g.MixedInstancesPolicy.LaunchTemplate
-	if mixed.LaunchTemplateSpecification != nil {
-		list = append(list, *mixed.LaunchTemplateSpecification)
-	}
-	for _, o := range mixed.Overrides {
-		if o.LaunchTemplateSpecification != nil {
-			list = append(list, *o.LaunchTemplateSpecification)
-		}
-	}
-	return list
+	wg.Wait()
+	return errors.Join(errs...)
 }
 
 // remove deregisters an image and deletes its snapshots, in this order: while it is

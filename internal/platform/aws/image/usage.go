@@ -1,0 +1,132 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package image
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
+)
+
+// AWS reports on request what other accounts have of an image. The report takes time to be
+// made, and AWS says that it may lack the instances of the last day and the launch templates
+// of the last days.
+
+const (
+	// reportLimit is how long a removal waits for a report. A later one goes on with it.
+	reportLimit = 5 * time.Minute
+	// reportAge is how old a report may be that an earlier removal did not read.
+	reportAge = time.Hour
+)
+
+// elsewhere names the accounts that use an image, where it is shared.
+func (r regional) elsewhere(ctx context.Context, image types.Image) (by []string, err error) {
+	id := aws.ToString(image.ImageId)
+	with, err := r.permissions(ctx, id)
+	if err != nil || len(with) == 0 {
+		return nil, err
+	}
+	report, err := r.report(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.awaitReport(ctx, id, report); err != nil {
+		return nil, err
+	}
+	pages := ec2.NewDescribeImageUsageReportEntriesPaginator(r.ec2, &ec2.DescribeImageUsageReportEntriesInput{ReportIds: []string{report}})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range page.ImageUsageReportEntries {
+			what, account := map[string]string{"ec2:Instance": "instances", "ec2:LaunchTemplate": "launch templates"}[aws.ToString(e.ResourceType)], aws.ToString(e.AccountId)
+			if n := aws.ToInt64(e.UsageCount); n > 0 && account != aws.ToString(image.OwnerId) {
+				by = append(by, fmt.Sprintf("account %s (%s: %d)", account, what, n))
+			}
+		}
+	}
+	return by, r.deleteReport(ctx, report)
+}
+
+// report returns the report on an image that is made or being made, and asks for one where there
+// is none that is young enough.
+func (r regional) report(ctx context.Context, id string) (string, error) {
+	out, err := r.ec2.DescribeImageUsageReports(ctx, &ec2.DescribeImageUsageReportsInput{ImageIds: []string{id}, Filters: []types.Filter{r.stack.Mine()}})
+	if err != nil {
+		return "", err
+	}
+	for _, had := range out.ImageUsageReports {
+		report := aws.ToString(had.ReportId)
+		if aws.ToString(had.State) != "error" && r.stack.Now().Sub(aws.ToTime(had.CreationTime)) < reportAge {
+			return report, nil
+		}
+		if err := r.deleteReport(ctx, report); err != nil {
+			return "", err
+		}
+	}
+	made, err := r.ec2.CreateImageUsageReport(ctx, &ec2.CreateImageUsageReportInput{
+		// The token of the same image would be that of a report that was read, and is gone. One
+		// whose answer is lost is found by its tags.
+		ImageId: aws.String(id), ClientToken: aws.String(rand.Text()),
+		ResourceTypes: []types.ImageUsageResourceTypeRequest{{ResourceType: aws.String("ec2:Instance")}, {ResourceType: aws.String("ec2:LaunchTemplate")}},
+		TagSpecifications: []types.TagSpecification{{
+			ResourceType: types.ResourceTypeImageUsageReport, Tags: r.stack.TagsOf(pipeline.Labels{}, nil),
+		}},
+	})
+	if err != nil {
+		return "", err
+	}
+	return aws.ToString(made.ReportId), nil
+}
+
+// awaitReport waits until a report is made. It returns CodeConflict for one that AWS can't make,
+// or does not make in time.
+func (r regional) awaitReport(ctx context.Context, id, report string) error {
+	op := "remove image " + id
+	err := r.stack.Wait(ctx, "report "+report+" in "+r.region, r.reports, func(ctx context.Context) (poll.Probe, error) {
+		out, err := r.ec2.DescribeImageUsageReports(ctx, &ec2.DescribeImageUsageReportsInput{ReportIds: []string{report}})
+		if reportGone(err) || err == nil && len(out.ImageUsageReports) == 0 {
+			return poll.Probe{State: "not listed yet"}, nil
+		}
+		if err != nil {
+			return poll.Probe{}, err
+		}
+		found := out.ImageUsageReports[0]
+		if aws.ToString(found.State) == "error" {
+			return poll.Probe{}, pipeline.Errorf(pipeline.CodeConflict, op, "it counts as in use, because AWS can't say which accounts use it in %s: %s", r.region, aws.ToString(found.StateReason)).
+				WithHint("Clean up again later.")
+		}
+		return poll.Probe{Done: aws.ToString(found.State) == "available", State: aws.ToString(found.State)}, nil
+	})
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return pipeline.Errorf(pipeline.CodeConflict, op, "it counts as in use, because AWS has not said yet which accounts use it in %s: %w", r.region, err).
+			WithHint("Clean up again later, which goes on with the report.")
+	}
+	return err
+}
+
+// deleteReport removes a report. One that may not be removed, as IAM says also of one that is
+// gone, AWS removes after 30 days.
+func (r regional) deleteReport(ctx context.Context, report string) error {
+	_, err := r.ec2.DeleteImageUsageReport(ctx, &ec2.DeleteImageUsageReportInput{ReportId: aws.String(report)})
+	if reportGone(err) || pipeline.CodeOf(cloud.Fault(ctx, "remove report", err)) == pipeline.CodeNotAllowed {
+		return nil
+	}
+	return err
+}
+
+// reportGone reports whether AWS knows no such report: its reference lists no code for that.
+func reportGone(err error) bool { return strings.HasSuffix(cloud.Code(err), ".NotFound") }

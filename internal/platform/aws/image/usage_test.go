@@ -1,0 +1,152 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package image
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/awstest"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
+)
+
+// shared makes an image that another account may launch, and which a removal asks about for no
+// longer than the limit.
+func shared(t *testing.T, limit time.Duration) (*awstest.Bed, *Images, string) {
+	t.Helper()
+	b := awstest.New(t)
+	m := New(b.Stack, b.Instances)
+	m.reports = limit
+	id := b.Image(b.Machine(""))
+	_, err := m.Publish(t.Context(), pipeline.PublishRequest{Image: id, Publication: pipeline.Publication{Accounts: []string{"999999999999"}}})
+	b.Must(err)
+	return b, m, id
+}
+
+// conflict asserts that an image stays, and what is said of why.
+func conflict(t *testing.T, err error, text ...string) {
+	t.Helper()
+	if pipeline.CodeOf(err) != pipeline.CodeConflict {
+		t.Fatalf("the image was removed, or the code is another: %v", err)
+	}
+	for _, want := range text {
+		if !strings.Contains(err.Error()+" "+reason.Hint(err), want) {
+			t.Errorf("the error %q does not say %q", err, want)
+		}
+	}
+}
+
+// A report that is not made in time keeps the image, and the next removal goes on with it; one
+// that AWS can't make keeps it, too. No report is left.
+func TestReportTakesLong(t *testing.T) {
+	t.Parallel()
+	b, m, id := shared(t, 100*time.Millisecond)
+	b.Cloud.SetPace(cloudtest.Pace{Report: time.Hour})
+	conflict(t, m.Remove(t.Context(), id), "has not said yet which accounts", "goes on with the report")
+	conflict(t, m.Remove(t.Context(), id), "has not said yet")
+	if n := b.Cloud.Count()["CreateImageUsageReport"]; n != 1 {
+		t.Errorf("%d reports were asked for", n)
+	}
+	b.Cloud.FinishReports()
+	b.Cloud.SetPace(cloudtest.Pace{})
+	b.Must(m.Remove(t.Context(), id))
+	if n := b.Cloud.Reports(); n != 0 {
+		t.Errorf("%d reports are left", n)
+	}
+}
+
+func TestReportFails(t *testing.T) {
+	t.Parallel()
+	b, m, id := shared(t, time.Minute)
+	b.Cloud.FailReports("internal error")
+	conflict(t, m.Remove(t.Context(), id), "can't say which accounts", "internal error")
+	b.Cloud.FailReports("")
+	b.Must(m.Remove(t.Context(), id))
+	if n := b.Cloud.Reports(); n != 0 {
+		t.Errorf("%d reports are left", n)
+	}
+}
+
+// What may not be asked counts as in use, whichever right is missing.
+func TestUsersUnknown(t *testing.T) {
+	t.Parallel()
+	for _, action := range []string{
+		"DescribeImageReferences", "DescribeLaunchTemplateVersions", "DescribeAutoScalingGroups", "DescribeImageAttribute",
+		"CreateImageUsageReport", "DescribeImageUsageReports", "DescribeImageUsageReportEntries",
+	} {
+		t.Run(action, func(t *testing.T) {
+			t.Parallel()
+			b, m, id := shared(t, time.Minute)
+			b.Cloud.Fail(cloudtest.Fault{Action: action, Code: "UnauthorizedOperation", Message: "no right to " + action, Status: 403})
+			conflict(t, m.Remove(t.Context(), id), "counts as in use", action, "the guide to IAM")
+			b.Must(m.Remove(t.Context(), id))
+			if n := b.Cloud.Reports(); n != 0 {
+				t.Errorf("%d reports are left", n)
+			}
+		})
+	}
+}
+
+// What names an image keeps it: a version of a launch template that is not the newest, a
+// parameter of somebody's, and recipes of Image Builder. An error names a few.
+func TestReferences(t *testing.T) {
+	t.Parallel()
+	b := awstest.New(t)
+	m := New(b.Stack, b.Instances)
+	id := b.Image(b.Machine(""))
+	b.Cloud.Terminate(b.Cloud.Running()...)
+	for _, kind := range []string{"image-recipe", "container-recipe"} {
+		b.Cloud.AddRecipe(cloudtest.Region, kind, "theirs", id)
+		conflict(t, m.Remove(t.Context(), id), strings.ReplaceAll(kind, "-", " ")+" theirs/1.0.0")
+		b.Cloud.RemoveRecipes()
+	}
+	client := ec2.NewFromConfig(b.Cloud.Own())
+	for range 7 {
+		made, err := client.CreateLaunchTemplate(t.Context(), &ec2.CreateLaunchTemplateInput{
+			LaunchTemplateName: aws.String("theirs-" + time.Now().Format("150405.000000")), LaunchTemplateData: &types.RequestLaunchTemplateData{ImageId: aws.String(id)},
+		})
+		b.Must(err)
+		of := made.LaunchTemplate.LaunchTemplateId
+		_, err = client.CreateLaunchTemplateVersion(t.Context(), &ec2.CreateLaunchTemplateVersionInput{LaunchTemplateId: of, LaunchTemplateData: &types.RequestLaunchTemplateData{ImageId: aws.String(cloudtest.BaseImage)}})
+		b.Must(err)
+		_, err = client.ModifyLaunchTemplate(t.Context(), &ec2.ModifyLaunchTemplateInput{LaunchTemplateId: of, DefaultVersion: aws.String("2")})
+		b.Must(err)
+	}
+	conflict(t, m.Remove(t.Context(), id), "launch template lt-", "more")
+	list, err := client.DescribeLaunchTemplates(t.Context(), &ec2.DescribeLaunchTemplatesInput{})
+	b.Must(err)
+	for _, l := range list.LaunchTemplates {
+		_, err := client.DeleteLaunchTemplate(t.Context(), &ec2.DeleteLaunchTemplateInput{LaunchTemplateId: l.LaunchTemplateId})
+		b.Must(err)
+	}
+	b.Must(m.Remove(t.Context(), id))
+}
+
+// AWS drops a version of a parameter whose image the account can't use in the region, after it
+// has answered; another takes a while.
+func TestPointReadsBack(t *testing.T) {
+	t.Parallel()
+	b := awstest.New(t)
+	m := New(b.Stack, b.Instances)
+	id := b.Image(b.Machine(""))
+	point := func(id string) error {
+		return m.Point(t.Context(), pipeline.PointRequest{Name: "stable", Images: map[string]string{cloudtest.Region: id}, Labels: pipeline.Labels{Pipeline: "shop", Stage: "release", Build: "b-1"}})
+	}
+	b.Cloud.SetPace(cloudtest.Pace{Parameter: 200 * time.Millisecond})
+	b.Must(point(id))
+	m.parameters = 500 * time.Millisecond
+	if err := point("ami-00000000000000001"); pipeline.CodeOf(err) != pipeline.CodeFailed || !strings.Contains(err.Error(), "AWS has not taken image ami-00000000000000001") {
+		t.Errorf("an image that is not there: %v", err)
+	}
+	if p, err := m.home().findParameter(t.Context(), "/penstock/penstock/shop/stable"); err != nil || p.image != id || p.version != 1 {
+		t.Errorf("the parameter is %+v, %v", p, err)
+	}
+}
