@@ -511,7 +511,7 @@ func TestRules(t *testing.T) {
 		"an exception too many":      {checkSizes("b/a", []string{methods(maxMethods), function}, "b/a.t", "b/a.f"), "b/a.t is not too large any more"},
 		"a face with a port":         {checkPorts("internal/cli", "a.go", "package a\nfunc f(l pipeline.Ledger) {}\n", []string{"Ledger"}), "a.go has pipeline.Ledger"},
 		"a face with a value":        {checkPorts("internal/cli", "a.go", "package a\nfunc f(l pipeline.Lease) {}\n", []string{"Ledger"}), ""},
-		"a port that is returned":    {checkPorts("internal/app", "a.go", "package a\nfunc (t) Ledger() pipeline.Ledger { return nil }\n", []string{"Ledger"}), "Ledger returns pipeline.Ledger"},
+		"a port that is returned":    {checkPorts("internal/app", "a.go", "package a\nfunc (T) Ledger() pipeline.Ledger { return nil }\n", []string{"Ledger"}), "Ledger returns pipeline.Ledger"},
 		"a port that is shown":       {checkPorts("internal/engine", "a.go", "package a\ntype T struct { pipeline.Ledger }\n", []string{"Ledger"}), "T shows pipeline.Ledger"},
 		"ports as they should be":    {checkPorts("internal/engine", "a.go", "package a\ntype Config struct { L pipeline.Ledger }\ntype T struct { l pipeline.Ledger }\nfunc (T) ledger() pipeline.Ledger { return nil }\n", []string{"Ledger"}), ""},
 		"two docs":                   {checkDocs("a", []string{"Package a is.", "", "Package a is too."}), "2 package docs"},

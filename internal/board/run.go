@@ -139,7 +139,7 @@ func stepsOf(st *pipeline.State, run pipeline.Run, earlier []pipeline.Run) (rows
 	if run.Status.Final() {
 		rest = "not run"
 	}
-	stage, _ := st.StageOf(run.Stage)
+	stage, _ := pipeline.StageOf(st, run.Stage)
 	if run.Kind == pipeline.KindStage && !stage.Spread() && stage.Digest(st.Pipeline) == run.Digest {
 		for _, s := range stage.Steps[min(len(rows), len(stage.Steps)):] {
 			rows = append(rows, stepRow{Name: s.Name, Status: rest})

@@ -106,16 +106,16 @@ type statusCurrent struct {
 // statusTarget is what a stage is at, at one of its targets.
 type statusTarget struct {
 	Name  string `json:"name"`
-	Wave  int    `json:"wave"`
+	Wave  int    `json:"wave"`            // in which it gets a build
 	Build string `json:"build,omitempty"` // that its environment runs
 	statusNamed
 	Since       time.Time                  `json:"since,omitzero"` // it does
-	Environment string                     `json:"environment,omitempty"`
+	Environment string                     `json:"environment,omitempty"` // its ID
 	Status      pipeline.EnvironmentStatus `json:"status,omitempty"` // of the environment; absent without one
 	Reason      string                     `json:"reason,omitempty"`
 	Endpoint    string                     `json:"endpoint,omitempty"`
-	Instances   int                        `json:"instances,omitempty"`
-	Healthy     int                        `json:"healthy,omitempty"`
+	Instances   int                        `json:"instances,omitempty"` // that the environment is to have
+	Healthy     int                        `json:"healthy,omitempty"`   // of them
 }
 
 // statusChannel is the name by which a stage publishes images.

@@ -258,7 +258,7 @@ func (c *Collector) orphanedEnvironments(ctx context.Context) (orphans []string,
 func (c *Collector) elsewhere(ctx context.Context, all map[string]*pipeline.State) map[string]pipeline.EnvironmentReport {
 	reports, asked := map[string]pipeline.EnvironmentReport{}, map[pipeline.Target]bool{}
 	for _, st := range all {
-		for _, target := range st.Places() {
+		for _, target := range pipeline.Places(st) {
 			if asked[target.Place()] {
 				continue
 			}

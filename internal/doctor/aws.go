@@ -38,7 +38,7 @@ func (p *checker) targets(ctx context.Context) {
 	}
 	var list []pipeline.Target
 	for _, name := range slices.Sorted(maps.Keys(p.states)) {
-		list = append(list, p.states[name].Places()...)
+		list = append(list, pipeline.Places(p.states[name])...)
 	}
 	seen := map[pipeline.Target]bool{}
 	for _, at := range list {

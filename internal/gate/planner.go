@@ -90,7 +90,7 @@ func (v outlook) publishes(w Want, m Move) bool {
 	case m.Action == ActionRestore && v.Launch(w.Stage, m.Candidate.ID).Image != v.Channels[w.Stage.Name].Image:
 		return true // it comes back from an image that was baked since
 	}
-	return v.ChannelDue(w.Stage.Name)
+	return pipeline.ChannelDue(v.State, w.Stage.Name)
 }
 
 // below returns the rules over the pipeline as the stages after the given ones find it.

@@ -163,15 +163,15 @@ func (r *rules) next(stage pipeline.Stage) Move {
 	if env, ok := r.DecidedEnvironment(stage); ok && m.Action == ActionNone {
 		m.Action, m.Why = ActionEnd, Why{Kind: WhyDecided, Build: env.Build}
 	}
-	return r.published(m)
+	return published(r, m)
 }
 
 // published has a stage that does nothing else bring its channel to where it is to lead.
-func (r *rules) published(m Move) Move {
-	if m.Action != ActionNone || !r.ChannelDue(m.Stage.Name) {
+func published(r *rules, m Move) Move {
+	if m.Action != ActionNone || !pipeline.ChannelDue(r.State, m.Stage.Name) {
 		return m
 	}
-	m.Action, m.Why = ActionPublish, Why{Kind: WhyPublish, Build: r.AimOf(m.Stage.Name).Build}
+	m.Action, m.Why = ActionPublish, Why{Kind: WhyPublish, Build: pipeline.AimOf(r.State, m.Stage.Name).Build}
 	if m.Stage.Publish == nil {
 		m.Why = Why{Kind: WhyUnpublish}
 	}
@@ -219,7 +219,7 @@ func (r *rules) decidePaused(stage pipeline.Stage, p pipeline.Pause) Move {
 			m.Action, m.Why = action, why
 		}
 	}
-	return r.published(m)
+	return published(r, m)
 }
 
 // candidate returns the build that the stage should be at: rules 1 to 5.
@@ -386,7 +386,7 @@ func (r *rules) environmentAction(stage pipeline.Stage, candidate, digest string
 	}
 	switch {
 	case stage.Spread():
-		return r.targetsAction(stage, candidate)
+		return targetsAction(r, stage, candidate)
 	case stage.Persistent():
 		env, ok := r.RunEnvironment(stage.Name, pipeline.ForStage)
 		switch {
@@ -421,9 +421,9 @@ func (r *rules) environmentAction(stage pipeline.Stage, candidate, digest string
 var urgency = []Action{ActionRun, ActionRestore, ActionAdjust, ActionFinish}
 
 // targetsAction returns what has to be done to the environments of a stage at its targets.
-func (r *rules) targetsAction(stage pipeline.Stage, candidate string) (Action, Why) {
+func targetsAction(r *rules, stage pipeline.Stage, candidate string) (Action, Why) {
 	found, why := ActionNone, Why{}
-	if left := r.LeftTargets(stage); len(left) > 0 {
+	if left := pipeline.LeftTargets(r.State, stage); len(left) > 0 {
 		_, target := pipeline.CutTarget(left[0])
 		found, why = ActionAdjust, Why{Kind: WhyTargetLeft, Build: candidate, Target: target}
 	}

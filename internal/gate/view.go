@@ -197,12 +197,12 @@ func (r *rules) current(s pipeline.Stage) Standing {
 	at := r.Current[s.Name]
 	c := Standing{Build: at.Build, Run: at.Run, Since: at.At}
 	for _, purpose := range []pipeline.EnvironmentPurpose{pipeline.ForStage, pipeline.ForInquiry} {
-		if env, ok := r.EnvironmentOf(s, purpose); ok && c.Environment == nil && env.Serves() {
+		if env, ok := pipeline.EnvironmentOf(r.State, s, purpose); ok && c.Environment == nil && env.Serves() {
 			c.Environment = &env
 		}
 	}
 	for _, at := range s.AtTargets() {
-		c.Targets = append(c.Targets, r.atTarget(s, at))
+		c.Targets = append(c.Targets, atTarget(r, s, at))
 	}
 	if p, paused := r.Pauses[s.Name]; paused {
 		c.Pause = &p
@@ -214,7 +214,7 @@ func (r *rules) current(s pipeline.Stage) Standing {
 }
 
 // atTarget returns what a stage is at, at one of its targets.
-func (r *rules) atTarget(s, at pipeline.Stage) TargetStanding {
+func atTarget(r *rules, s, at pipeline.Stage) TargetStanding {
 	t := TargetStanding{StageTarget: s.Targets[slices.IndexFunc(s.Targets, func(t pipeline.StageTarget) bool { return t.Name == at.At.Name })]}
 	if env, ok := r.RunEnvironment(at.Name, pipeline.ForStage); ok {
 		t.Environment, t.Build = &env, env.Build
@@ -386,7 +386,7 @@ func (r *rules) signal(s pipeline.Stage, v View) Signal {
 	if !s.Persistent() || v.Current.Build == "" {
 		return v.Next.Signal
 	}
-	env, ok := r.EnvironmentOf(s, pipeline.ForStage)
+	env, ok := pipeline.EnvironmentOf(r.State, s, pipeline.ForStage)
 	switch {
 	case ok && env.Status == pipeline.EnvRunning:
 		return SignalServing

@@ -87,7 +87,7 @@ func (s then) noticesOfRun(r pipeline.Run, hold *pipeline.Current, say func(pipe
 		if hold != nil && s.Builds[hold.Previous].Order > s.Builds[r.Build].Order {
 			n.Kind, n.Text = pipeline.NoticeRolledBack, fmt.Sprintf("%s is back at %s, from %s.", r.Stage, s.name(r.Build), s.name(hold.Previous))
 		}
-		if env, ok := s.EnvironmentOf(stage, pipeline.ForStage); ok {
+		if env, ok := pipeline.EnvironmentOf(s.State, stage, pipeline.ForStage); ok {
 			n.Endpoint = env.Endpoint
 		}
 	case stage.Approval && !s.Passed(r.Stage, r.Build):

@@ -91,7 +91,7 @@ type ChannelAim struct {
 
 // PublicationOf returns what a stage, or a baked image by its name from ImageRun, publishes;
 // nil for nothing.
-func (s *State) PublicationOf(publisher string) *Publication {
+func PublicationOf(s *State, publisher string) *Publication {
 	if image, ok := ImageOfRun(publisher); ok {
 		return s.ImageDefinitions[image].Publish
 	}
@@ -99,8 +99,8 @@ func (s *State) PublicationOf(publisher string) *Publication {
 }
 
 // AimOf returns what the channel of a publisher is to lead to.
-func (s *State) AimOf(publisher string) ChannelAim {
-	want := s.PublicationOf(publisher)
+func AimOf(s *State, publisher string) ChannelAim {
+	want := PublicationOf(s, publisher)
 	if want == nil {
 		return ChannelAim{}
 	}
@@ -108,13 +108,13 @@ func (s *State) AimOf(publisher string) ChannelAim {
 		d := s.ImageDefinitions[image]
 		return ChannelAim{Name: want.Channel, Run: d.Run, Image: d.Image}
 	}
-	aim := ChannelAim{Name: want.Channel, Build: s.GivenOut(publisher)}
+	aim := ChannelAim{Name: want.Channel, Build: GivenOut(s, publisher)}
 	switch c := s.Channels[publisher]; {
 	case aim.Build == "":
 	case !s.Passed(publisher, aim.Build): // it has, as the channel knows
 		aim.Image, aim.Run = c.Image, c.Run
 	default:
-		aim.Image, aim.Run = s.imageGivenOut(s.Stages[publisher], aim.Build)
+		aim.Image, aim.Run = imageGivenOut(s, s.Stages[publisher], aim.Build)
 	}
 	return aim
 }
@@ -123,7 +123,7 @@ func (s *State) AimOf(publisher string) ChannelAim {
 // that has not passed or is rejected, the newest one before it that passed. A build that a
 // channel names already stays given out while a run of it fails or is decided: only another
 // build or a rejection takes it back. It is empty if there is none.
-func (s *State) GivenOut(stage string) string {
+func GivenOut(s *State, stage string) string {
 	def, ok := s.Stages[stage]
 	current := s.Current[stage].Build
 	if !ok || !def.TakesBuild() || current == "" {
@@ -146,7 +146,7 @@ func (s *State) GivenOut(stage string) string {
 
 // imageGivenOut returns the image of a build that passed a stage, and the run by which it did:
 // the one that the stage baked, or that its environment was made from.
-func (s *State) imageGivenOut(stage Stage, build string) (image, run string) {
+func imageGivenOut(s *State, stage Stage, build string) (image, run string) {
 	b := s.Builds[build]
 	result, _ := s.ResultOf(stage, build)
 	passed := result.Status == RunPassed
@@ -160,13 +160,13 @@ func (s *State) imageGivenOut(stage Stage, build string) (image, run string) {
 }
 
 // ChannelDue reports whether the channel of a publisher is not what it is to be.
-func (s *State) ChannelDue(publisher string) bool {
+func ChannelDue(s *State, publisher string) bool {
 	c, recorded := s.Channels[publisher]
-	want := s.PublicationOf(publisher)
+	want := PublicationOf(s, publisher)
 	if want == nil {
 		return recorded && !c.Left
 	}
-	aim := s.AimOf(publisher)
+	aim := AimOf(s, publisher)
 	switch {
 	case !recorded:
 		return aim.Image != "" || aim.Build != ""
@@ -185,8 +185,8 @@ func CheckChannel(s *State, publisher string, want *Publication) error {
 		return nil
 	}
 	op := fmt.Sprintf("publish by %s", DescribePublisher(publisher))
-	for _, other := range s.publishers() {
-		theirs := s.PublicationOf(other)
+	for _, other := range publishers(s) {
+		theirs := PublicationOf(s, other)
 		if other == publisher {
 			continue
 		}
@@ -194,7 +194,7 @@ func CheckChannel(s *State, publisher string, want *Publication) error {
 			return Errorf(CodeInvalid, op, "%s publishes as %q, too, and a name leads to one image", DescribePublisher(other), want.Channel).
 				WithHint("Give each a name of its own.")
 		}
-		if !s.mayShareImages(publisher, other) {
+		if !mayShareImages(s, publisher, other) {
 			continue
 		}
 		if _, err := union([]namer{{publisher, *want, true}, {other, *theirs, true}}); err != nil {
@@ -206,7 +206,7 @@ func CheckChannel(s *State, publisher string, want *Publication) error {
 
 // mayShareImages reports whether two publishers may come to name one image: two stages may, and
 // a stage and a baked image if no application image comes between.
-func (s *State) mayShareImages(a, b string) bool {
+func mayShareImages(s *State, a, b string) bool {
 	bakes := func(publisher string) bool {
 		return slices.ContainsFunc(s.Ancestors([]string{publisher}), func(name string) bool { return s.Stages[name].Bake })
 	}
@@ -222,7 +222,7 @@ func (s *State) mayShareImages(a, b string) bool {
 }
 
 // publishers lists what publishes, in order.
-func (s *State) publishers() (names []string) {
+func publishers(s *State) (names []string) {
 	for _, stage := range s.Stages {
 		if stage.Publish != nil {
 			names = append(names, stage.Name)
@@ -262,13 +262,13 @@ type namer struct {
 func PlacementOf(all map[string]*State, image string) (Publication, error) {
 	var namers []namer
 	for _, pipeline := range slices.Sorted(maps.Keys(all)) {
-		namers = append(namers, all[pipeline].namers(image)...)
+		namers = append(namers, namersOf(all[pipeline], image)...)
 	}
 	return union(namers)
 }
 
 // namers returns what a pipeline's publishers want of an image.
-func (s *State) namers(image string) (list []namer) {
+func namersOf(s *State, image string) (list []namer) {
 	add := func(publisher string, want Publication, now bool) {
 		list = append(list, namer{publisher, want, now})
 	}
@@ -283,7 +283,7 @@ func (s *State) namers(image string) (list []namer) {
 		if IsImageRun(publisher) {
 			continue
 		}
-		want := s.PublicationOf(publisher)
+		want := PublicationOf(s, publisher)
 		names := c.Image == image || c.Moving != nil && c.Moving.Image == image
 		switch {
 		case want != nil && names:

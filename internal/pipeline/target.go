@@ -153,7 +153,7 @@ func (s Stage) Waves() [][]Stage {
 }
 
 // StageOf returns the stage of a recorded name, which may be that of a stage at a target.
-func (s *State) StageOf(name string) (Stage, bool) {
+func StageOf(s *State, name string) (Stage, bool) {
 	if stage, ok := s.Stages[name]; ok {
 		return stage, true
 	}
@@ -168,7 +168,7 @@ func (s *State) StageOf(name string) (Stage, bool) {
 
 // EnvironmentOf is RunEnvironment for any stage: of one with several targets it returns the
 // environment that is worst off, of those the first.
-func (s *State) EnvironmentOf(stage Stage, purpose EnvironmentPurpose) (Environment, bool) {
+func EnvironmentOf(s *State, stage Stage, purpose EnvironmentPurpose) (Environment, bool) {
 	if !stage.Spread() {
 		return s.RunEnvironment(stage.Name, purpose)
 	}
@@ -187,7 +187,7 @@ func (s *State) EnvironmentOf(stage Stage, purpose EnvironmentPurpose) (Environm
 
 // LeftTargets returns the recorded names of a stage at targets that it no longer has, and
 // where environments of it still are.
-func (s *State) LeftTargets(stage Stage) (names []string) {
+func LeftTargets(s *State, stage Stage) (names []string) {
 	for _, env := range s.EnvironmentsInOrder() {
 		of, target := CutTarget(env.Stage)
 		is := func(t StageTarget) bool { return t.Name == target }
@@ -200,7 +200,7 @@ func (s *State) LeftTargets(stage Stage) (names []string) {
 
 // Places returns where environments of the pipeline are or may be, beside where the ledger is,
 // each once.
-func (s *State) Places() (all []Target) {
+func Places(s *State) (all []Target) {
 	seen := map[Target]bool{{}: true}
 	add := func(t Target) {
 		if !seen[t.Place()] {

@@ -341,7 +341,7 @@ func (r *bakedImageResource) plan(ctx context.Context, m, state *bakedImageModel
 	wanted := st.Clone()
 	definition.Image = image.ID
 	wanted.ImageDefinitions[definition.Name] = definition
-	if wanted.ChannelDue(pipeline.ImageRun(definition.Name)) {
+	if pipeline.ChannelDue(wanted, pipeline.ImageRun(definition.Name)) {
 		m.ImageIDs = types.MapUnknown(types.StringType)
 	}
 	return pipeline.CheckChannel(wanted, pipeline.ImageRun(definition.Name), definition.Publish)

@@ -38,7 +38,7 @@ func (r *Reports) packagesOf(ctx context.Context, st *pipeline.State, lineage []
 		if kept == nil {
 			continue
 		}
-		list, err := r.readPackages(ctx, *kept)
+		list, err := readPackages(ctx, r, *kept)
 		if pipeline.IsNotFound(err) {
 			continue
 		}
@@ -50,7 +50,7 @@ func (r *Reports) packagesOf(ctx context.Context, st *pipeline.State, lineage []
 	return nil, nil
 }
 
-func (r *Reports) readPackages(ctx context.Context, kept pipeline.Artifact) (list []pipeline.Package, err error) {
+func readPackages(ctx context.Context, r *Reports, kept pipeline.Artifact) (list []pipeline.Package, err error) {
 	path, err := r.artifacts.Get(ctx, kept)
 	if err != nil {
 		return nil, err

@@ -203,7 +203,7 @@ func (e *core) recovered(ctx context.Context, h *lock.Lock, pipelineName, stage 
 // one that was rejected.
 func (s *Stages) actAndPublish(ctx context.Context, h *lock.Lock, st *pipeline.State, stage pipeline.Stage, move gate.Move, secrets StageSecrets) error {
 	var before error
-	if move.Action != gate.ActionNone && move.Action != gate.ActionPublish && st.ChannelDue(stage.Name) {
+	if move.Action != gate.ActionNone && move.Action != gate.ActionPublish && pipeline.ChannelDue(st, stage.Name) {
 		before = s.publishDue(ctx, h, stage.Pipeline, stage.Name)
 	}
 	if err := s.act(ctx, h, st, stage, move, secrets); err != nil {

@@ -37,10 +37,10 @@ type publication struct {
 // is done again. It does nothing where nothing is due.
 func (e *core) publishDue(ctx context.Context, h *lock.Lock, pipelineName, publisher string) error {
 	st, err := e.states.Fresh(ctx, pipelineName)
-	if err != nil || !st.ChannelDue(publisher) {
+	if err != nil || !pipeline.ChannelDue(st, publisher) {
 		return err
 	}
-	want, aim := st.PublicationOf(publisher), st.AimOf(publisher)
+	want, aim := pipeline.PublicationOf(st, publisher), pipeline.AimOf(st, publisher)
 	if want == nil {
 		return e.releaseChannel(ctx, h, st, publisher)
 	}
@@ -285,7 +285,7 @@ func (e *core) releaseChannel(ctx context.Context, h *lock.Lock, st *pipeline.St
 	}
 	p := e.publication(h, st, publisher)
 	last, goes := c.Publication, false
-	if now := st.PublicationOf(publisher); now != nil {
+	if now := pipeline.PublicationOf(st, publisher); now != nil {
 		last, goes = *now, true
 	}
 	var err error

@@ -80,7 +80,7 @@ func (e *Environments) Exec(ctx context.Context, r EnvironmentRef, line string, 
 	}
 	right := pipeline.RightLaunch
 	others := env.Purpose == pipeline.ForPerson && !st.Pipeline.Authorization.Owns(env.Owner, e.person)
-	if stage, _ := st.StageOf(env.Stage); others || stage.RequiresDeployRight() {
+	if stage, _ := pipeline.StageOf(st, env.Stage); others || stage.RequiresDeployRight() {
 		right = pipeline.RightDeploy
 	}
 	if err := st.Pipeline.Authorize(right, e.person, "run a command in "+env.Describe()); err != nil {

@@ -39,7 +39,7 @@ func (e *core) recover(ctx context.Context, h *lock.Lock, st *pipeline.State, na
 			WithAdvice(pipeline.Advice{Verb: pipeline.VerbVerifyLedger})
 	}
 	e.logger.Info("found an interrupted run", "run", run.ID, "stage", run.Stage, "phase", run.Phase)
-	stage, _ := st.StageOf(run.Stage)
+	stage, _ := pipeline.StageOf(st, run.Stage)
 	a := &attempt{core: e, lease: h.Lease, state: st, stage: stage, build: st.Builds[run.Build], run: run, work: e.workDir(run.ID), log: e.noLog()}
 	if file, err := e.logs.Create(ctx, st.Pipeline.Name, run.ID); err == nil {
 		a.log = e.newLog(file)

@@ -82,7 +82,7 @@ func (e *core) recoverTargets(ctx context.Context, st *pipeline.State, name stri
 // end was not recorded.
 func (a rollout) rolledOut(ctx context.Context) (bool, error) {
 	st, err := a.states.Fresh(ctx, a.run.Pipeline)
-	if err != nil || len(st.LeftTargets(a.stage)) > 0 {
+	if err != nil || len(pipeline.LeftTargets(st, a.stage)) > 0 {
 		return false, err
 	}
 	for _, at := range a.stage.AtTargets() {
@@ -319,7 +319,7 @@ func (e *core) endLeft(ctx context.Context, stage pipeline.Stage) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range st.LeftTargets(stage) {
+	for _, name := range pipeline.LeftTargets(st, stage) {
 		if err := e.removeAt(ctx, stage.Pipeline, name); err != nil {
 			return err
 		}
@@ -344,7 +344,7 @@ func (e *core) removeTargets(ctx context.Context, st *pipeline.State, stage pipe
 	for _, at := range stage.AtTargets() {
 		names = append(names, at.Name)
 	}
-	for _, name := range slices.Backward(append(names, st.LeftTargets(stage)...)) {
+	for _, name := range slices.Backward(append(names, pipeline.LeftTargets(st, stage)...)) {
 		if err := e.removeAt(ctx, stage.Pipeline, name); err != nil {
 			return err
 		}

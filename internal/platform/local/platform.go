@@ -70,7 +70,7 @@ func New(o Options) *Platform {
 func (p *Platform) environments() string { return filepath.Join(p.Dir, protocol.EnvironmentsDir) }
 
 // linkImages lets the supervisors of a directory find the images of another.
-func (p *Platform) linkImages() error {
+func (p Options) linkImages() error {
 	if p.ImagesOf == "" {
 		return nil
 	}

@@ -128,7 +128,7 @@ const maxName = 128
 
 // nameOf names the image of a bake. Its end, which is cut from nothing, is unique in
 // the account.
-func (m *Images) nameOf(r pipeline.BakeRequest) string {
+func imageName(m *Images, r pipeline.BakeRequest) string {
 	end := " " + notInName.ReplaceAllString(r.Token, "-")
 	name := notInName.ReplaceAllString(fmt.Sprintf("%s %s/%s", m.stack.Settings.Stack, r.Labels.Pipeline, r.Name), "-")
 	return stack.Cut(name, maxName-len(end)) + end
@@ -137,7 +137,7 @@ func (m *Images) nameOf(r pipeline.BakeRequest) string {
 // create asks for the image of an instance. Its name follows from the run: a request whose
 // answer was lost is found again by it.
 func (m *Images) create(ctx context.Context, id string, r pipeline.BakeRequest) (string, error) {
-	name := m.nameOf(r)
+	name := imageName(m, r)
 	tags := m.stack.TagsOf(r.Labels, map[string]string{stack.TagKey: keyOf(r), stack.TagRun: r.Token, "Name": r.Labels.Pipeline + " " + r.Name})
 	out, err := m.ec2.CreateImage(ctx, &ec2.CreateImageInput{
 		InstanceId: aws.String(id), Name: aws.String(name), Description: aws.String("made by Penstock in run " + r.Token), TagSpecifications: tagged(tags),

@@ -47,12 +47,12 @@ func TestImageName(t *testing.T) {
 	other := r
 	other.Token = "r-9876543210"
 	for _, q := range []pipeline.BakeRequest{r, other} {
-		if name := m.nameOf(q); len(name) > 128 || !strings.HasSuffix(name, " "+q.Token) || !strings.HasPrefix(name, "penstock p") {
+		if name := imageName(m, q); len(name) > 128 || !strings.HasSuffix(name, " "+q.Token) || !strings.HasPrefix(name, "penstock p") {
 			t.Errorf("the image of %s has the name %q", q.Token, name)
 		}
 	}
 	id := b.Machine("")
-	_, err := ec2.NewFromConfig(b.Cloud.Own()).CreateImage(t.Context(), &ec2.CreateImageInput{InstanceId: aws.String(id), Name: aws.String(m.nameOf(r))})
+	_, err := ec2.NewFromConfig(b.Cloud.Own()).CreateImage(t.Context(), &ec2.CreateImageInput{InstanceId: aws.String(id), Name: aws.String(imageName(m, r))})
 	b.Must(err)
 	if got, err := m.create(t.Context(), id, r); err == nil {
 		t.Errorf("an image of another's that has the name was taken for ours: %s", got)
