@@ -126,7 +126,7 @@ var notInName = regexp.MustCompile(`[^A-Za-z0-9 ()./_-]`)
 // maxName is the length of the name of an AMI.
 const maxName = 128
 
-// nameOf names the image of a bake. Its end, which is cut from nothing, is unique in
+// imageName names the image of a bake. Its end, which is cut from nothing, is unique in
 // the account.
 func imageName(m *Images, r pipeline.BakeRequest) string {
 	end := " " + notInName.ReplaceAllString(r.Token, "-")
