@@ -48,10 +48,16 @@ type world struct {
 	checked   []string                        // environments that were checked for drift
 	drifted   []pipeline.ModuleChange         // what such a check finds
 	unchecked error                           // of such a check
+	stuck     string                          // environment whose module can't be destroyed
 	seenBy    map[string]pipeline.StepRequest // by command: what it was run with
 	prepared  int                             // fleets brought up
 	shifted   int
 	alarmed   bool              // no fleet keeps the traffic
+	failsAt   string            // "target/build" that never becomes healthy
+	stepFails string            // name of a step that fails once
+	ringing   []string          // alarms
+	down      map[string]bool   // targets that can't be opened
+	onShift   func(*memEnv)     // called once a fleet of a target has the traffic
 	reused    string            // the fleet that Prepare takes again, instead of a new one
 	unhealthy map[string]bool   // artifact digests whose service never becomes healthy
 	stepRuns  map[string]int    // by command
@@ -384,6 +390,9 @@ func (p memPlatform) Prepare(ctx context.Context, r pipeline.FleetRequest) (flee
 		if _, ok := p.images[r.Image]; !ok && r.Image != "" {
 			return pipeline.Errorf(pipeline.CodeNotFound, "prepare", "no image %s", r.Image)
 		}
+		if p.failsAt != "" && p.failsAt == r.Env["PENSTOCK_TARGET"]+"/"+r.Env["PENSTOCK_BUILD"] {
+			return pipeline.Errorf(pipeline.CodeFailed, "prepare", "the service never became healthy")
+		}
 		if p.unhealthy[r.Artifact] || p.unhealthy[r.Image] {
 			return pipeline.Errorf(pipeline.CodeFailed, "prepare", "the service never became healthy")
 		}
@@ -451,6 +460,9 @@ func (p memPlatform) Shift(ctx context.Context, id, fleet string, t pipeline.Tra
 		case env.pending == fleet:
 			env.serving, env.pending = fleet, ""
 			p.shifted++
+			if p.onShift != nil {
+				p.onShift(env)
+			}
 		}
 		report = p.report(id)
 		return nil
@@ -496,6 +508,7 @@ func (p memPlatform) Trust(ctx context.Context, id string, proxies []string) err
 	return p.change(ctx, "trust", func() error { p.envs[id].proxies = proxies; return nil })
 }
 
+func (p memPlatform) Ringing(context.Context, []string) ([]string, error)                 { return p.ringing, nil }
 func (p memPlatform) Foresee(context.Context, pipeline.Foresight) (string, error)         { return "", nil }
 func (p memPlatform) CheckLaunch(context.Context, string, string, *pipeline.Volume) error { return nil }
 func (p memPlatform) CheckService(pipeline.Service) error                                 { return nil }
@@ -570,6 +583,11 @@ func (m memRunner) Run(ctx context.Context, r pipeline.StepRequest) (pipeline.St
 	err := m.do(ctx, func() error {
 		m.stepRuns[r.Step.Command]++
 		m.seenBy[r.Step.Command] = r
+		if r.Step.Name == m.stepFails && r.Step.Name != "" {
+			m.stepFails = ""
+			result.Status = pipeline.RunFailed
+			return pipeline.Errorf(pipeline.CodeFailed, "step", "step %q failed", r.Step.Name)
+		}
 		if r.Step.Command == "fail" || r.Step.Command == "fail "+r.Env["PENSTOCK_BUILD"] {
 			result.Status = pipeline.RunFailed
 			return pipeline.Errorf(pipeline.CodeFailed, "step", "step %q failed", r.Step.Name)

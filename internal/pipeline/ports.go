@@ -427,6 +427,8 @@ type Fleets interface {
 	// Resize changes the number of instances that serve, or how it follows the load, and waits
 	// for health. If it is cancelled, the number may have changed.
 	Resize(ctx context.Context, environment string, to Size) error
+	// Ringing returns those of some alarms that go off now.
+	Ringing(ctx context.Context, alarms []string) ([]string, error)
 	// Trust sets the proxies whose forwarding headers the endpoint of a serving fleet keeps,
 	// as addresses and networks; nil means DefaultTrustedProxies. It disturbs no request.
 	Trust(ctx context.Context, environment string, proxies []string) error

@@ -173,6 +173,8 @@ func (d door) Resize(ctx context.Context, id string, to pipeline.Size) error {
 	})
 }
 
+func (d door) Ringing(context.Context, []string) ([]string, error) { return nil, nil }
+
 func (d door) Trust(ctx context.Context, id string, _ []string) error {
 	return d.change(ctx, "trust", id, false, func(*platform) error { return nil })
 }

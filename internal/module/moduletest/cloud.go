@@ -24,6 +24,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
@@ -59,11 +60,13 @@ func Install(mirror string) error {
 	if err != nil {
 		return err
 	}
-	to := filepath.Join(mirror, address, "1.0.0", runtime.GOOS+"_"+runtime.GOARCH)
-	if err := os.MkdirAll(to, 0o755); err != nil {
-		return err
+	for _, at := range []string{address, strings.Replace(address, "terraform.io", "opentofu.org", 1)} {
+		to := filepath.Join(mirror, at, "1.0.0", runtime.GOOS+"_"+runtime.GOARCH)
+		if err := errors.Join(os.MkdirAll(to, 0o755), os.Symlink(self, filepath.Join(to, "terraform-provider-cloud"))); err != nil {
+			return err
+		}
 	}
-	return os.Symlink(self, filepath.Join(to, "terraform-provider-cloud"))
+	return nil
 }
 
 type cloudProvider struct{}

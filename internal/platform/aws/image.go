@@ -61,6 +61,12 @@ func (p *Platform) Images(ctx context.Context) ([]pipeline.BakedImage, error) {
 // CheckImage implements pipeline.Images.
 func (p *Platform) CheckImage(r pipeline.ImageDefinition) error { return p.images.Check(r) }
 
+// CheckTargets refuses, with CodeInvalid, a baked image from which nothing could be launched in
+// targets. It asks for nothing.
+func (p *Platform) CheckTargets(r pipeline.ImageDefinition, targets []pipeline.Target) error {
+	return p.images.CheckTargets(r, targets)
+}
+
 // Publish implements pipeline.Images.
 func (p *Platform) Publish(ctx context.Context, r pipeline.PublishRequest) (map[string]string, error) {
 	ctx, err := p.fenced(ctx)
