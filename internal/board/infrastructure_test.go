@@ -94,6 +94,7 @@ func drifting(t *testing.T, serve func(*bed)) *bed {
 	b.must(moduletest.Install(mirror))
 	b.must(os.WriteFile(rc, fmt.Appendf(nil, "provider_installation {\n  filesystem_mirror { path = %q }\n}\n", mirror), 0o600))
 	t.Setenv("TF_CLI_CONFIG_FILE", rc)
+	t.Setenv("TF_PLUGIN_CACHE_DIR", t.TempDir()) // the machine's may have the provider of another test binary
 	b.module = &pipeline.Module{Directory: "environment", DetectDrift: true}
 	b.hooks = pipeline.Service{Migrate: "echo migrated", Backup: "echo backup-1", Finish: "echo finished", FinishAfter: 3 * time.Hour}
 	serve(b)

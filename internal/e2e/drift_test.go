@@ -97,6 +97,7 @@ func newDriftSite(t *testing.T) *driftSite {
 	cloud, tools := t.TempDir(), t.TempDir()
 	s := &driftSite{cloud: cloud, calls: filepath.Join(tools, "calls")}
 	s.site = newSite(t, "")
+	s.env = append(s.env, "XDG_CACHE_HOME="+t.TempDir()) // the machine's may have the provider of another test binary
 	s.must(moduletest.Install(filepath.Join(s.root, "mirror")), os.Mkdir(filepath.Join(s.repo, "environment"), 0o755))
 	program := filepath.Join(tools, "terraform")
 	s.must(os.WriteFile(program, fmt.Appendf(nil, "#!/bin/sh\necho \"$1\" >> '%s'\nexec '%s' \"$@\"\n", s.calls, terraform), 0o755))
