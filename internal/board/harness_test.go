@@ -25,6 +25,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/board"
+	"github.com/penstock-io/terraform-provider-penstock/internal/module/moduletest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/supervisor"
 	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
@@ -36,6 +37,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	moduletest.Serve()
 	process.Guard()
 	supervisor.Main()
 	os.Exit(workplacetest.Main(m.Run))
@@ -49,10 +51,11 @@ type bed struct {
 	authorize *pipeline.Authorization
 	pin       string // of production
 	module    *pipeline.Module
-	slow      string       // a command of the commit stage's, before the others
-	secure    bool         // the board is served with TLS and HTTP/2
-	hostname  string       // of the board; empty means localhost
-	listener  net.Listener // of the next board; nil means any
+	hooks     pipeline.Service // that work on the data; nothing else of it counts
+	slow      string           // a command of the commit stage's, before the others
+	secure    bool             // the board is served with TLS and HTTP/2
+	hostname  string           // of the board; empty means localhost
+	listener  net.Listener     // of the next board; nil means any
 	server    *httptest.Server
 	page      *board.Board
 	token     *board.Token
@@ -123,6 +126,7 @@ func (b *bed) tryApply() error {
 		Name: "shop", Owner: b.app.Owner, Scale: pipeline.Scale{Instances: 1}, Authorization: b.authorize, Module: b.module,
 		Service: pipeline.Service{Install: `tar -xzf "$PENSTOCK_ARTIFACT"`, Start: `exec python3 -m http.server --bind "$HOST" "$PORT"`},
 	}
+	p.Service.Backup, p.Service.Migrate, p.Service.Finish, p.Service.FinishAfter = b.hooks.Backup, b.hooks.Migrate, b.hooks.Finish, b.hooks.FinishAfter
 	if _, err := e.Pipelines.Create(ctx, p); err != nil {
 		return err
 	}

@@ -169,6 +169,12 @@ func (b *Board) readLog(r *http.Request, run pipeline.Run, failures []failedAt) 
 		}
 		page.Goto = from
 	}
+	if part, ok := hookPart(run, q.Get("hook")); ok {
+		if from, err = log.at(part.From); err != nil {
+			return page, err
+		}
+		page.Goto = from
+	}
 	last := max(page.Total-linesPerPage+1, 1)
 	if from <= 0 {
 		if from = last; len(failures) > 0 {

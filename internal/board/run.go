@@ -22,6 +22,7 @@ type runPage struct {
 	Of       pipeline.Build // what it ran for
 	Cause    string         // why it failed, in a line
 	Steps    []stepRow
+	Hooks    []hookRow
 	Failures []failedAt // the tests that failed, and the steps that failed without one
 	Usually  time.Duration
 	Buttons  []button
@@ -39,6 +40,9 @@ type stepRow struct {
 	Usual  time.Duration // the median of earlier runs that passed; 0 where none is known
 	InLog  bool          // the log has a part of it
 }
+
+// stepToCome is the status of a step that is still to come.
+const stepToCome = "to come"
 
 // Slower returns how many times as long as usual the step took; 0 where that is no news.
 func (s stepRow) Slower() float64 {
@@ -87,7 +91,7 @@ func (b *Board) run(w http.ResponseWriter, r *http.Request, s *session) error {
 		return err
 	}
 	page.Usually = median(earlier, func(r pipeline.Run) (time.Duration, bool) { return r.EndedAt.Sub(r.StartedAt), true })
-	page.Steps = stepsOf(st, run, earlier)
+	page.Steps, page.Hooks = stepsOf(st, run, earlier), hooksOf(st, run)
 	if page.Loads, err = b.loads(r.Context(), run); err != nil {
 		return err
 	}
@@ -135,7 +139,7 @@ func stepsOf(st *pipeline.State, run pipeline.Run, earlier []pipeline.Run) (rows
 		}
 		rows = append(rows, stepRow{Name: u.Name, Status: status, Since: next, InLog: true})
 	}
-	rest := "to come"
+	rest := stepToCome
 	if run.Status.Final() {
 		rest = "not run"
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/ask"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/draw"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 )
 
@@ -111,6 +112,7 @@ func (p *pages) functions() template.FuncMap {
 		"ago":    func(t time.Time) string { return present.Ago(p.now(), t) },
 		"until":  func(t time.Time) string { return present.Age(t.Sub(p.now())) },
 		"since":  func(t time.Time) string { return present.Age(p.now().Sub(t)) },
+		"past":   func(t time.Time) bool { return !p.now().Before(t) },
 		"span":   present.Duration,
 		"count":  present.Count,
 		"stamp":  func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
@@ -141,6 +143,7 @@ func (p *pages) functions() template.FuncMap {
 		"load":      ask.Load,
 		"changed":   ask.Changed,
 		"act":       ask.Act,
+		"drifted":   reason.Drifted,
 		"unlisted":  ask.Unlisted,
 		"refusal":   ask.Refusal,
 		"replan":    ask.Replan,

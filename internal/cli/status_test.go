@@ -52,6 +52,17 @@ func TestWordsOfStage(t *testing.T) {
 			live(v, 2, pipeline.EnvRunning, gate.SignalServing)
 			v.Next.Kind = gate.NextNothing
 		}, "serving 2/2", "http://127.0.0.1:1"},
+		"drifted, and to be finished": {func(v *report.StageView) {
+			live(v, 2, pipeline.EnvRunning, gate.SignalServing)
+			v.Next.Kind = gate.NextNothing
+			v.Finish = &pipeline.Finish{DueAt: began.Add(time.Hour)}
+			v.Drift = &pipeline.Drift{Total: 2, Since: began, At: began}
+		}, "serving 2/2", "http://127.0.0.1:1  service.finish is due at " + pipeline.Moment(began.Add(time.Hour).UTC()) + "  drift: 2 resources changed outside of the pipeline, found 14s ago"},
+		"not known to have drifted": {func(v *report.StageView) {
+			live(v, 2, pipeline.EnvRunning, gate.SignalServing)
+			v.Next.Kind = gate.NextNothing
+			v.Drift = &pipeline.Drift{Unknown: "no credentials\nmore", At: began}
+		}, "serving 2/2", "http://127.0.0.1:1  drift could not be checked 14s ago: no credentials"},
 		"serves in part": {func(v *report.StageView) {
 			live(v, 1, pipeline.EnvDegraded, gate.SignalFailed)
 			v.Next.Kind = gate.NextNothing

@@ -152,6 +152,9 @@ func comes(v report.StageView, when func(time.Time) string) string {
 	if targets := reason.Targets(v.Current.Targets, func(id string) string { b := v.Build(id); return present.Build(b.Number, b.ID) }); targets != "" {
 		text += "  " + targets
 	}
+	if f := v.Finish; f != nil && !f.Due {
+		text += "  service.finish is due at " + pipeline.Moment(f.DueAt.UTC())
+	}
 	if drift := reason.Drift(v.Drift, when); drift != "" {
 		text += "  " + drift
 	}

@@ -34,6 +34,8 @@ func cancelled(s *Story) *Story {
 	return s.Event(PromotionCancelled, Facts{Gone: []Key{{Kind: RecordPromotion, ID: p.Stage}}, Ended: &Ended{Promotion: &p}})
 }
 
+var began = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
 func TestNotices(t *testing.T) {
 	base := func() *Story { return Tell(t).Route().Offered("x") }
 	tried := func() *Story { return base().Passed("acceptance", "x").Passed("exploratory", "x") }
@@ -77,6 +79,11 @@ func TestNotices(t *testing.T) {
 		"the end of a pause": {base().Paused("capacity").Event(StageResumed, Facts{Gone: []Key{{Kind: RecordPause, ID: "capacity"}}}), nil},
 		"an environment": {base().Event(EnvironmentNoticed, Facts{Raised: &Raised{Kind: NoticeDrift, Environment: Environment{ID: "e-1", Purpose: ForStage, Stage: "production", Status: EnvGone}}}),
 			[]string{`drift production: The environment e-1 of stage "production" is gone.`}},
+		"drift": {base().Event(DriftChecked, Facts{Drift: &Drift{Stage: "production", Total: 250, At: began, Since: began, Changes: []ModuleChange{
+			{Address: "acme_database.main", Action: ModuleDestroy}, {Address: "acme_dns.a", Action: ModuleUpdate}, {Address: "acme_dns.b", Action: ModuleUpdate}, {Address: "acme_dns.c", Action: ModuleUpdate}}}}),
+			[]string{"drift production: The infrastructure of production differs from what was applied: acme_database.main is gone, acme_dns.a was changed, acme_dns.b was changed, and 247 more."}},
+		"the same drift": {base().Event(DriftChecked, Facts{Drift: &Drift{Stage: "production", Total: 1, At: began.Add(time.Hour), Since: began, Changes: []ModuleChange{{Address: "acme_dns.a", Action: ModuleUpdate}}}}), nil},
+		"no drift":       {base().Event(DriftChecked, Facts{Drift: &Drift{Stage: "production", At: began}}), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := told(tt.story)

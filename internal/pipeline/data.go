@@ -157,15 +157,15 @@ type Finish struct {
 	Pipeline    string    `json:"pipeline"`
 	Stage       string    `json:"stage"`
 	Build       string    `json:"build"`
-	Run         string    `json:"run"` // that deployed the build, and in whose log the output is
-	Environment string    `json:"environment"`
-	DueAt       time.Time `json:"due_at"` // when the build before can't be taken again any more
-	DoneAt      time.Time `json:"done_at,omitzero"`
-	FailedAt    time.Time `json:"failed_at,omitzero"` // the last try
-	Tries       int       `json:"tries,omitempty"`    // that failed
-	Error       string    `json:"error,omitempty"`    // of the last try; empty once it is done
-	Skipped     *Skipped  `json:"skipped,omitempty"`  // the finish before, if this one takes its place
-	Due         bool      `json:"-"`                  // it is to run now, as the clock says when the state is read; never recorded
+	Run         string    `json:"run"`                                      // that deployed the build, and in whose log the output is
+	Environment string    `json:"environment"`                              // ID
+	DueAt       time.Time `json:"due_at"`                                   // when the build before can't be taken again any more
+	DoneAt      time.Time `json:"done_at,omitzero"`                         // absent until it has been done
+	FailedAt    time.Time `json:"failed_at,omitzero"`                       // the last try
+	Tries       int       `json:"tries,omitempty"`                          // that failed
+	Error       string    `json:"error,omitempty"`                          // of the last try; empty once it is done
+	Skipped     *Skipped  `json:"skipped,omitempty" shape:"skipped_finish"` // the finish before, if this one takes its place
+	Due         bool      `json:"-"`                                        // it is to run now, as the clock says when the state is read; never recorded
 }
 
 // Skipped is a finish that was not done, and why.

@@ -32,6 +32,9 @@ type Drift struct {
 // Any reports whether something has drifted.
 func (d Drift) Any() bool { return d.Total > 0 }
 
+// Unlisted returns how many changes are not listed.
+func (d Drift) Unlisted() int { return d.Total - len(d.Changes) }
+
 // New reports whether the check is the first that found these changes.
 func (d Drift) New() bool { return d.Any() && d.Since.Equal(d.At) }
 

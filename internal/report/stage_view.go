@@ -23,6 +23,7 @@ type StageView struct {
 	Image       string // the image that the stage baked of its current build, or that its persistent environment runs from; empty for none
 	Artifact    *pipeline.Artifact
 	Environment *pipeline.Environment // that the stage has now, also that of a run; nil for none
+	Finish      *pipeline.Finish      // that its deployment is still to be finished by; nil for none
 	Drift       *pipeline.Drift       // of the infrastructure of its persistent environment; nil if nothing is known of it
 	Channel     *pipeline.Channel     // that the stage publishes by; nil for none
 	Log         string                // where the log of Run is; empty without a run
@@ -70,6 +71,9 @@ func (r *Reports) stageView(st *pipeline.State, s pipeline.Stage, v gate.View) S
 		case s.Persistent():
 			out.Image = st.Launch(s, b.ID).Image
 		}
+	}
+	if f, pending := st.PendingFinish(s.Name); pending {
+		out.Finish = &f
 	}
 	if drift, known := pipeline.DriftOf(st, s); known {
 		out.Drift = &drift
