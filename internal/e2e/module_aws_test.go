@@ -68,9 +68,8 @@ resource "penstock_stage" "commit" {
 }
 `
 
-// releases serves the Terraform of the tests as the archive of a release, and the credentials of
-// the project's role.
-func (s *site) releases(c *cloudtest.Cloud) *httptest.Server {
+// releases serves the Terraform of the tests as the archive of a release.
+func (s *site) releases() *httptest.Server {
 	s.t.Helper()
 	archive, sums := filepath.Join(s.root, "terraform.zip"), filepath.Join(s.root, "SHA256SUMS")
 	file, err := os.Create(archive)
@@ -89,9 +88,6 @@ func (s *site) releases(c *cloudtest.Cloud) *httptest.Server {
 	m := http.NewServeMux()
 	m.HandleFunc("/1.2.3/terraform_1.2.3_linux_amd64.zip", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, archive) })
 	m.HandleFunc("/1.2.3/terraform_1.2.3_SHA256SUMS", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, sums) })
-	m.HandleFunc("/credentials", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintf(w, `{"AccessKeyId":"AKIA%sRunnerRole","SecretAccessKey":"secret","Expiration":"2099-01-01T00:00:00Z"}`, c.ID)
-	})
 	server := httptest.NewServer(m)
 	s.t.Cleanup(server.Close)
 	return server
@@ -135,13 +131,16 @@ func TestModuleEndsOnAWS(t *testing.T) {
 	short, err := os.MkdirTemp("", "b") // the path of a plugin's socket is short
 	s.must(err)
 	t.Cleanup(func() { _ = os.RemoveAll(short) })
-	project, outside := c.ApplyProject(), s.releases(c)
+	project, outside := c.ApplyProject(), s.releases()
 	for name, value := range map[string]string{
 		"REPOSITORY": live, "REPOSITORY_REF": "main", "REPOSITORY_DIRECTORY": ".", "REPOSITORY_TOKEN": "", "TERRAFORM_VERSION": "1.2.3", "TERRAFORM_RELEASES": outside.URL,
-		"AWS_ENDPOINT_URL": c.URL, "AWS_REGION": cloudtest.Region, "AWS_CONTAINER_CREDENTIALS_FULL_URI": outside.URL + "/credentials", "AWS_EC2_METADATA_DISABLED": "true",
 		"TF_CLI_CONFIG_FILE": filepath.Join(s.root, "terraform.rc"), "CHECKPOINT_DISABLE": "1", "E2E_SITE": s.root, workplacetest.Variable: s.work(),
 		"TMPDIR": short, "PATH": tools + string(os.PathListSeparator) + os.Getenv("PATH"),
 	} {
+		project.Variables[name] = value
+	}
+	for _, variable := range c.Environ() { // the profile that the build writes is tried elsewhere
+		name, value, _ := strings.Cut(variable, "=")
 		project.Variables[name] = value
 	}
 	c.SetProject("penstock-apply", project)
