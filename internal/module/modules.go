@@ -29,7 +29,10 @@ type Config struct {
 	Store    Store  // of states, inputs and packages
 	CacheDir string // of providers, for all modules of this machine; empty: below Dir. The user's own setting of Terraform goes first
 	Logger   hclog.Logger
-	Now      func() time.Time
+	// Environ returns the variables by which Terraform's providers reach a target; one that is
+	// empty is removed. Nil: no target needs any.
+	Environ func(context.Context, pipeline.Target) (map[string]string, error)
+	Now     func() time.Time
 	// Grace is what a cancelled Terraform has to end what is under way; 0 means DefaultGrace.
 	Grace time.Duration
 	// LockWait bounds the wait for another change of the same environment on this machine;
@@ -179,7 +182,7 @@ func (m *Modules) Apply(ctx context.Context, r pipeline.ModuleRequest) (pipeline
 		err := c.apply(ctx, in, data, r.AllowDestroy, nil)
 		if err == nil {
 			out, err = expandOutputs(c.site.Outputs)
-			out.Changes = c.done
+			out.Changes, err = c.done, pipeline.During(c.op, err)
 		}
 		return err
 	})

@@ -38,7 +38,7 @@ func expandOutputs(all map[string]output) (pipeline.ModuleOutputs, error) {
 		case "instance":
 			o.Instance, err = expandInstance(out)
 		case "data":
-			o.Data = out.Value
+			o.Data, err = expandData(out)
 		default:
 			if !out.Sensitive {
 				if o.Others == nil {
@@ -153,6 +153,14 @@ func expandEndpoint(out output) (string, error) {
 		return "", fmt.Errorf("is %q, and has to be a URL with http or https and a host", text)
 	}
 	return text, nil
+}
+
+// expandData reads what the next environment gets as penstock.from.
+func expandData(out output) (json.RawMessage, error) {
+	if kind(out.Value) != "an object" {
+		return nil, fmt.Errorf("is %s, and has to be an object", kind(out.Value))
+	}
+	return out.Value, nil
 }
 
 func expandInstance(out output) (pipeline.ModuleInstance, error) {

@@ -83,6 +83,7 @@ func TestWrongOutputs(t *testing.T) {
 		"endpoint is secret":      {"endpoint", `"http://a"`, true, `is sensitive`},
 		"instance is a text":      {"instance", `"sg-1"`, false, `output "instance" has to be an object of security_group_ids`},
 		"instance has others":     {"instance", `{"security_groups": []}`, false, `unknown field "security_groups"`},
+		"data is a text":          {"data", `"snapshot-1"`, false, `output "data" is a string, and has to be an object`},
 	} {
 		_, err := expandOutputs(map[string]output{c.output: {Value: json.RawMessage(c.value), Sensitive: c.sensitive}})
 		if pipeline.CodeOf(err) != pipeline.CodeInvalid || !strings.Contains(err.Error(), c.want) {

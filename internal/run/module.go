@@ -28,7 +28,7 @@ func (ps *Pipelines) CheckModule(m *pipeline.Module) error {
 // of returns the platform for changes of an environment under its lease, with the module that
 // makes its infrastructure.
 func (e *core) of(env pipeline.Environment, lease pipeline.Lease, log io.Writer) pipeline.Platform {
-	return modular.New(e.under(lease), e.modules.Under(lease.Fence()), env, log)
+	return modular.New(e.places.At(env.Target).Under(lease.Fence()), e.modules.Under(lease.Fence()), env, log)
 }
 
 // pack stores the module with the build. What environments are made of is fixed from here on.
