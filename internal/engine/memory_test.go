@@ -45,7 +45,7 @@ type world struct {
 	sites     map[string]*memSite             // by environment
 	planned   []pipeline.ModuleRequest        // of modules
 	planFails error
-	stuck     string // environment whose module can't be destroyed
+	stuck     string                          // environment whose module can't be destroyed
 	seenBy    map[string]pipeline.StepRequest // by command: what it was run with
 	prepared  int                             // fleets brought up
 	shifted   int
