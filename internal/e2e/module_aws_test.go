@@ -42,7 +42,7 @@ output "endpoint" {
 }
 `
 
-// queueConfig has a commit stage alone: people launch from its builds.
+// queueConfig is a pipeline whose environments are modules.
 const queueConfig = `
 terraform {
   required_providers {
@@ -66,11 +66,23 @@ resource "penstock_stage" "commit" {
   source   = data.penstock_source.s.revision
   steps    = [{ name = "build", command = "true" }]
 }
+resource "penstock_stage" "acceptance" {
+  pipeline = penstock_pipeline.p.name
+  type     = "acceptance"
+  bake     = false
+  after    = [penstock_stage.commit.passed]
+  steps    = [{ name = "look", command = "true" }]
+}
+resource "penstock_stage" "production" {
+  pipeline = penstock_pipeline.p.name
+  type     = "production"
+  trigger  = "automatic"
+  after    = [penstock_stage.acceptance.passed]
+}
 `
 
-// releases serves the Terraform of the tests as the archive of a release, and the credentials of
-// the project's role.
-func (s *site) releases(c *cloudtest.Cloud) *httptest.Server {
+// releases serves the Terraform of the tests as the archive of a release.
+func (s *site) releases() *httptest.Server {
 	s.t.Helper()
 	archive, sums := filepath.Join(s.root, "terraform.zip"), filepath.Join(s.root, "SHA256SUMS")
 	file, err := os.Create(archive)
@@ -89,9 +101,6 @@ func (s *site) releases(c *cloudtest.Cloud) *httptest.Server {
 	m := http.NewServeMux()
 	m.HandleFunc("/1.2.3/terraform_1.2.3_linux_amd64.zip", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, archive) })
 	m.HandleFunc("/1.2.3/terraform_1.2.3_SHA256SUMS", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, sums) })
-	m.HandleFunc("/credentials", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintf(w, `{"AccessKeyId":"AKIA%sRunnerRole","SecretAccessKey":"secret","Expiration":"2099-01-01T00:00:00Z"}`, c.ID)
-	})
 	server := httptest.NewServer(m)
 	s.t.Cleanup(server.Close)
 	return server
@@ -135,13 +144,16 @@ func TestModuleEndsOnAWS(t *testing.T) {
 	short, err := os.MkdirTemp("", "b") // the path of a plugin's socket is short
 	s.must(err)
 	t.Cleanup(func() { _ = os.RemoveAll(short) })
-	project, outside := c.ApplyProject(), s.releases(c)
+	project, outside := c.ApplyProject(), s.releases()
 	for name, value := range map[string]string{
 		"REPOSITORY": live, "REPOSITORY_REF": "main", "REPOSITORY_DIRECTORY": ".", "REPOSITORY_TOKEN": "", "TERRAFORM_VERSION": "1.2.3", "TERRAFORM_RELEASES": outside.URL,
-		"AWS_ENDPOINT_URL": c.URL, "AWS_REGION": cloudtest.Region, "AWS_CONTAINER_CREDENTIALS_FULL_URI": outside.URL + "/credentials", "AWS_EC2_METADATA_DISABLED": "true",
 		"TF_CLI_CONFIG_FILE": filepath.Join(s.root, "terraform.rc"), "CHECKPOINT_DISABLE": "1", "E2E_SITE": s.root, workplacetest.Variable: s.work(),
 		"TMPDIR": short, "PATH": tools + string(os.PathListSeparator) + os.Getenv("PATH"),
 	} {
+		project.Variables[name] = value
+	}
+	for _, variable := range c.Environ() { // the profile that the build writes is tried elsewhere
+		name, value, _ := strings.Cut(variable, "=")
 		project.Variables[name] = value
 	}
 	c.SetProject("penstock-apply", project)
@@ -176,15 +188,29 @@ func TestModuleEndsOnAWS(t *testing.T) {
 	look(time.Now(), "can't be seen") // there is no note yet
 	look(time.Now(), "nothing moved")
 
+	// A plan does nothing for modules that are not due, and asks AWS for little.
+	s.as(c, cloudtest.Deployer)
+	s.run(live, terraform, "init", "-no-color", "-input=false")
+	c.ResetCalls()
+	if out := s.run(live, terraform, "plan", "-detailed-exitcode", "-no-color", "-input=false"); !strings.Contains(out, "No changes") {
+		t.Errorf("the plan after a build is not empty:\n%s", out)
+	}
+	calls := c.Calls()
+	for _, call := range calls {
+		if strings.Contains(call.Path, "modules/") || len(calls) > 12 {
+			t.Errorf("of %d requests of a plan: %s %s %s", len(calls), call.Service, call.Action, call.Path)
+		}
+	}
+
 	s.as(c, cloudtest.Launcher)
 	for _, name := range []string{"alice", "bob"} {
-		s.run(s.root, binary, "env", "launch", "p", name, "--ttl", "30s", "--stack", "penstock", "--region", cloudtest.Region)
+		s.run(s.root, binary, "env", "launch", "p", name, "--ttl", "1m", "--stack", "penstock", "--region", cloudtest.Region)
 	}
 	s.write(filepath.Join(queues, "alice.protected"), "")
 	if got := within(objects(t, c), "ci/ends/s-"); len(got) != 2 {
 		t.Errorf("the ends of the environments are %q", got)
 	}
-	over := time.Now().Add(30 * time.Second) // or earlier
+	over := time.Now().Add(time.Minute) // or earlier
 	s.await("end of the time", func() bool { return time.Now().After(over) })
 	s.as(c, cloudtest.Deployer)
 	look(time.Now(), "the time of an environment is over")
@@ -192,7 +218,7 @@ func TestModuleEndsOnAWS(t *testing.T) {
 	if envs["bob"][0] != "expired" || envs["alice"][0] != "ending" || !strings.Contains(envs["alice"][1], "terraform_data.queue") {
 		t.Errorf("after the build that ended what it could, the environments are %q\n%s", envs, c.BuildLogs())
 	}
-	if got := filesIn(t, queues); got != "alice alice.protected" {
+	if got := filesIn(t, queues); got != "alice alice.protected production" {
 		t.Errorf("the queues are %q", got)
 	}
 	if got := within(objects(t, c), "ci/ends/"); len(got) != 0 {
@@ -204,11 +230,13 @@ func TestModuleEndsOnAWS(t *testing.T) {
 	if envs := s.environments(); envs["alice"] != [2]string{"expired", ""} {
 		t.Errorf("after the build that ended it, alice's environment is %q\n%s", envs["alice"], c.BuildLogs())
 	}
-	if left, states := filesIn(t, queues), within(objects(t, c), "modules/"); left != "" || len(states) > 0 {
+	if left, states := filesIn(t, queues), within(objects(t, c), "modules/"); left != "production" || len(states) == 0 || strings.Contains(strings.Join(states, " "), "modules/environments/") {
 		t.Errorf("the queues are %q, and of modules there are %q", left, states)
 	}
-	s.run(live, terraform, "init", "-no-color", "-input=false")
 	s.run(live, terraform, "destroy", "-auto-approve", "-no-color", "-input=false")
+	if left, states := filesIn(t, queues), within(objects(t, c), "modules/"); left != "" || len(states) > 0 {
+		t.Errorf("after the destroy the queues are %q, and of modules there are %q", left, states)
+	}
 }
 
 // filesIn lists the files of a directory.
