@@ -57,6 +57,9 @@ type Parameters struct {
 	InstanceRoles  []string          // ARNs of roles that deployers may hand to instances, with profiles that stages name; default none
 	Deployers      []string          // ARNs of who may take the deployer role; default everybody of the account whose own policies say so
 	ExternalID     string            // that they must pass; default none
+	Readers        []string          // ARNs of who may take the reader role, of other accounts, too; default nobody, and no such role
+	ReaderExternal string            // that they must pass as external ID; default none
+	ReaderRoles    []string          // ARNs of reader roles of other stacks, which deployers may take; default none
 	OIDCProvider   string            // ARN of a provider whose OIDCSubjects may take that role with web identity; default none
 	OIDCSubjects   []string          // with * and ?
 	OIDCAudience   string            // of their tokens; default "sts.amazonaws.com"
@@ -277,6 +280,9 @@ func (p Parameters) expand(stack *types.Stack) []types.Parameter {
 	set("InstanceRoles", strings.Join(p.InstanceRoles, ","))
 	set("Deployers", strings.Join(p.Deployers, ","))
 	set("ExternalId", p.ExternalID)
+	set("Readers", strings.Join(p.Readers, ","))
+	set("ReaderExternalId", p.ReaderExternal)
+	set("ReaderRoles", strings.Join(p.ReaderRoles, ","))
 	set("OidcProvider", p.OIDCProvider)
 	set("OidcSubjects", strings.Join(p.OIDCSubjects, ","))
 	set("OidcAudience", p.OIDCAudience)
