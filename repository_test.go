@@ -52,10 +52,11 @@ var layers = map[string][]string{
 	"internal/lock":                 {"internal/pipeline", "internal/poll"},
 	"internal/decision":             {"internal/gate", "internal/pipeline", "internal/state"}, // ledger only: no platform, no leases
 	"internal/modular":              {"internal/pipeline"},                                    // a platform, with the module of an environment
-	"internal/collect":              {"internal/lock", "internal/modular", "internal/pipeline", "internal/state", "internal/workplace"},
+	"internal/places":               {"internal/pipeline"},                                    // a platform for each place
+	"internal/collect":              {"internal/lock", "internal/modular", "internal/pipeline", "internal/places", "internal/state", "internal/workplace"},
 	"internal/report":               {"internal/collect", "internal/gate", "internal/lock", "internal/pipeline", "internal/present", "internal/present/forge", "internal/state"},
-	"internal/run":                  {"internal/gate", "internal/lock", "internal/modular", "internal/pipeline", "internal/poll", "internal/report", "internal/runlog", "internal/state", "internal/workplace"},
-	"internal/engine":               {"internal/collect", "internal/decision", "internal/gate", "internal/lock", "internal/modular", "internal/pipeline", "internal/report", "internal/run", "internal/state"},
+	"internal/run":                  {"internal/gate", "internal/lock", "internal/modular", "internal/pipeline", "internal/places", "internal/poll", "internal/report", "internal/runlog", "internal/state", "internal/workplace"},
+	"internal/engine":               {"internal/collect", "internal/decision", "internal/gate", "internal/lock", "internal/modular", "internal/pipeline", "internal/places", "internal/report", "internal/run", "internal/state"},
 	"internal/ledger":               {"internal/cloud", "internal/pipeline", "internal/poll"},
 	"internal/artifact":             {"internal/cloud", "internal/pipeline", "internal/poll", "internal/process", "internal/regular"},
 	"internal/source":               {"internal/pipeline", "internal/poll", "internal/present", "internal/process"},

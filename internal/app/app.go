@@ -72,7 +72,9 @@ type App struct {
 	holder   pipeline.Holder
 	person   pipeline.Person
 	stack    *bootstrap.Resources // nil on the local platform
+	targets  *targets             // nil on the local platform
 	audit    *audit.Audit         // of it; nil for none
+	ends     *ends                // nil where no build of AWS applies the configuration
 	skew     time.Duration        // by which AWS's clock is ahead
 	lock     *dirLock
 	place    *workplace.Place // where steps, bakes and instances work
@@ -124,8 +126,11 @@ func Open(ctx context.Context, o Options) (*App, error) {
 		Ledger: record, Holder: config.Holder, Topics: a.topics, Buses: a.buses, Logger: o.Logger.Named("notice"),
 	}))
 	config.Appended = func(name string) { a.notifier.wake(name, false) }
-	if a.stack == nil {
+	switch {
+	case a.stack == nil:
 		config.Environment = a.keepTimes
+	case a.ends != nil:
+		config.Environment = a.ends.keep
 	}
 	a.archives = config.Archives
 	a.Engine = engine.New(config)
@@ -141,9 +146,11 @@ func openLocal(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.
 	if err := a.identify(ctx, record); err != nil {
 		return nil, engine.Config{}, errors.Join(err, record.Close())
 	}
+	here := local.Options{Dir: a.Dir, Work: a.place.Dir, Logger: o.Logger.Named("local")}
 	return record, engine.Config{
+		Targets:   localTargets{here},
 		Archives:  artifact.NewArchives(filepath.Join(a.Dir, archiveDir)),
-		Platform:  local.New(local.Options{Dir: a.Dir, Work: a.place.Dir, Logger: o.Logger.Named("local")}),
+		Platform:  local.New(here),
 		Modules:   a.modules(module.NewDirStore(filepath.Join(a.Dir, modulesDir)), o),
 		Artifacts: artifact.NewStore(filepath.Join(a.Dir, "artifacts")),
 		Logs:      artifact.NewLogs(filepath.Join(a.Dir, "logs")),
@@ -152,11 +159,15 @@ func openLocal(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.
 
 // modules returns what applies modules, with their states in a store.
 func (a *App) modules(store module.Store, o Options) pipeline.Modules {
+	var environ func(context.Context, pipeline.Target) (map[string]string, error)
+	if a.targets != nil {
+		environ = a.targets.environ
+	}
 	var providers string // below Dir, where there is no home
 	if cache, err := os.UserCacheDir(); err == nil {
 		providers = filepath.Join(cache, "penstock", "providers")
 	}
-	return module.New(module.Config{Dir: filepath.Join(a.place.Dir, "modules"), Store: store, CacheDir: providers, Logger: o.Logger.Named("module")})
+	return module.New(module.Config{Dir: filepath.Join(a.place.Dir, "modules"), Store: store, CacheDir: providers, Environ: environ, Logger: o.Logger.Named("module")})
 }
 
 // NewSource returns a Source that has not asked any repository yet. Relative repositories
@@ -282,6 +293,9 @@ func (a *App) Close(ctx context.Context) error {
 	a.notifier.close()
 	names, err := a.ledger.Pipelines(ctx)
 	err = errors.Join(err, a.ledger.Close())
+	if a.targets != nil {
+		err = errors.Join(err, a.targets.lender.close())
+	}
 	if err == nil && len(names) == 0 && a.lock.alone() {
 		err = removeDataDir(a.Dir, a.place)
 	}

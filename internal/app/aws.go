@@ -95,14 +95,22 @@ func openAWS(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.Co
 	a.person, a.stack = caller(c.ARN), &made
 	a.skew, a.audit = c.Skew, audit.New(c.Config, made)
 	a.topics, a.buses = notice.Topics{Client: sns.NewFromConfig(c.Config)}, notice.Buses{Client: eventbridge.NewFromConfig(c.Config)}
+	if made.ApplyProject != "" {
+		a.ends = &ends{objects: objects, bucket: made.Bucket, now: time.Now, logger: o.Logger, known: map[string]string{}}
+	}
 	a.worker = codebuild.New(codebuild.Options{
 		Config: c.Config, Project: made.RunnerProject, Stack: made.Stack, Bucket: made.Bucket, Pack: artifact.Pack, Unpack: unpack,
 		Logger: o.Logger.Named("codebuild"), Pause: pause,
 	})
+	platform := func(c *cloud.Cloud, made bootstrap.Resources) *aws.Platform {
+		return aws.New(aws.Options{Config: c.Config, Settings: settings(at, made), Tags: at.Tags, Logger: o.Logger.Named("aws"), Pause: pause, Current: record.Current, Instances: o.Instances})
+	}
+	a.targets = &targets{home: c, stack: made.Stack, platform: platform, opened: map[pipeline.Target]*opening{}, lender: lender{logger: o.Logger.Named("lend")}}
 	return record, engine.Config{
 		Archives:  artifact.NewS3Archives(objects, made.Bucket, filepath.Join(a.Dir, "artifacts")),
 		HeadAge:   headAge,
-		Platform:  aws.New(aws.Options{Config: c.Config, Settings: settings(at, made), Tags: at.Tags, Logger: o.Logger.Named("aws"), Pause: pause, Current: record.Current, Instances: o.Instances}),
+		Platform:  platform(c, made),
+		Targets:   a.targets,
 		Modules:   a.modules(module.NewS3Store(objects, made.Bucket), o),
 		Artifacts: artifact.NewS3Store(objects, made.Bucket, filepath.Join(a.Dir, "artifacts")),
 		Logs:      artifact.NewS3Logs(objects, made.Bucket, filepath.Join(a.Dir, "logs"), o.Logger.Named("logs")),

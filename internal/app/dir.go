@@ -29,7 +29,7 @@ const (
 // contents are the entries of a data directory that may be removed whole when it
 // holds no pipeline. Environments are not among them: if one is there, somebody
 // still needs it, and the directory stays.
-var contents = []string{keeperLock, keeperWake, keeperLog, ledgerFile, ledgerFile + "-wal", ledgerFile + "-shm", ledgerFile + ".new", "cache", "artifacts", "logs", "images", "fences", workplace.RecordFile, BoardDir, contextFile, contextFile + ".new"}
+var contents = []string{keeperLock, keeperWake, keeperLog, ledgerFile, ledgerFile + "-wal", ledgerFile + "-shm", ledgerFile + ".new", "cache", "artifacts", "logs", "images", "fences", workplace.RecordFile, BoardDir, targetsDir, contextFile, contextFile + ".new"}
 
 // BoardDir has the sessions of people who have signed in to boards.
 const BoardDir = "board"
@@ -132,6 +132,9 @@ func removeDataDir(dir string, place *workplace.Place) error {
 		return nil
 	}
 	if entries, err := os.ReadDir(filepath.Join(dir, "environments")); err == nil && len(entries) > 0 {
+		return nil
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, targetsDir, "*", "environments", "*")); len(left) > 0 {
 		return nil
 	}
 	for _, kind := range []string{"stages", "environments"} { // whose states of modules say what else exists

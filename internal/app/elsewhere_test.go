@@ -15,8 +15,8 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
-// bootstrapped brings the stack of an account up to date with parameters.
-func bootstrapped(t testing.TB, c *cloudtest.Cloud, p bootstrap.Parameters) {
+// updated brings the stack of an account up to date with parameters.
+func updated(t testing.TB, c *cloudtest.Cloud, p bootstrap.Parameters) {
 	t.Helper()
 	p.Parts = []bootstrap.Part{bootstrap.PartSupport}
 	changes, err := bootstrap.New(c.Own(), bootstrap.DefaultName).Plan(t.Context(), p)
@@ -42,11 +42,11 @@ func as(t testing.TB, c *cloudtest.Cloud) {
 // external ID, nor when the role is taken away.
 func TestViewOfAnotherAccount(t *testing.T) {
 	theirs, ours := cloudtest.New(t), cloudtest.New(t)
-	bootstrapped(t, ours, bootstrap.Parameters{})
+	updated(t, ours, bootstrap.Parameters{})
 	deployer := ours.Stack().Role("DeployerRole").ARN
-	bootstrapped(t, theirs, bootstrap.Parameters{Readers: []string{deployer}, ReaderExternal: "acme-7"})
+	updated(t, theirs, bootstrap.Parameters{Readers: []string{deployer}, ReaderExternal: "acme-7"})
 	reader := theirs.Stack().Role("ReaderRole").ARN
-	bootstrapped(t, ours, bootstrap.Parameters{ReaderRoles: []string{reader}})
+	updated(t, ours, bootstrap.Parameters{ReaderRoles: []string{reader}})
 
 	as(t, theirs)
 	where := app.AWS{Region: cloudtest.Region, Stack: bootstrap.DefaultName, AssumeRoles: []cloud.Role{{ARN: reader, ExternalID: "acme-7"}}}
@@ -119,7 +119,7 @@ func TestViewOfAnotherAccount(t *testing.T) {
 	}
 	_, err = app.ViewStack(t.Context(), without)
 	refused("without the external ID", err, reader, "account "+theirs.ID, "external ID", "trust")
-	bootstrapped(t, theirs, bootstrap.Parameters{Readers: []string{"arn:aws:iam::999999999999:role/others"}})
+	updated(t, theirs, bootstrap.Parameters{Readers: []string{"arn:aws:iam::999999999999:role/others"}})
 	_, err = app.ViewStack(t.Context(), where)
 	refused("taken away", err, reader, "account "+theirs.ID, "must be there and trust")
 	if err := a.Close(t.Context()); err != nil {

@@ -3,7 +3,19 @@
 
 package app
 
-import "github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+import (
+	"context"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
 
 // Ledger returns the ledger, wherever it is.
 func (a *App) Ledger() pipeline.Ledger { return a.ledger }
+
+// Targets returns what opens targets on AWS.
+func (a *App) Targets() pipeline.Targets { return a.targets }
+
+// TargetEnviron returns the variables of modules in a target.
+func (a *App) TargetEnviron(ctx context.Context, at pipeline.Target) (map[string]string, error) {
+	return a.targets.environ(ctx, at)
+}

@@ -207,7 +207,7 @@ func endExpired(ctx context.Context, dir string) (next time.Time, err error) {
 	if err != nil {
 		return next, err
 	}
-	next, err = a.Engine.Collector.EndExpired(ctx)
+	next, err = a.EndExpired(ctx)
 	return next, errors.Join(err, a.Close(context.WithoutCancel(ctx)))
 }
 

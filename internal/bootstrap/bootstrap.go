@@ -42,10 +42,14 @@ const DefaultName = "penstock"
 
 // TemplateVersion is the version of the template that this program brings. It equals
 // the template's output of that name.
-const TemplateVersion = 5
+const TemplateVersion = 6
 
 // minimumVersion is the oldest template that this program works with.
 const minimumVersion = 1
+
+// TargetVersion is the oldest template of a stack that environments of another stack's
+// pipelines can be in.
+const TargetVersion = 6
 
 // tagStack is the tag of the stack and of all that is made by it, and later in it.
 const tagStack = "penstock:stack"

@@ -60,7 +60,10 @@ func TestBoundaryAndPath(t *testing.T) {
 			t.Errorf("the instance profile is %+v", profile.InstanceProfile)
 		}
 	}
-	apply(t, s, bootstrap.Parameters{Repository: "https://example.com/acme/pipeline.git", RolePath: "/acme/penstock/"})
+	apply(t, s, bootstrap.Parameters{
+		Parts: []bootstrap.Part{bootstrap.PartCI, bootstrap.PartTarget}, Trusted: []string{"arn:aws:iam::" + c.ID + ":root"},
+		Repository: "https://example.com/acme/pipeline.git", RolePath: "/acme/penstock/",
+	})
 	look("/acme/penstock/", "")
 	_, err := s.Plan(t.Context(), bootstrap.Parameters{RolePath: "/other/"})
 	check(t, err, pipeline.CodeInvalid, "/acme/penstock/, which can't change", "--stack")

@@ -43,6 +43,8 @@ type Resources struct {
 	ApproverRole              string   `json:"approver_role,omitempty"`
 	DeployerRole              string   `json:"deployer_role,omitempty"`
 	LauncherRole              string   `json:"launcher_role,omitempty"`
+	TargetRole                string   `json:"target_role,omitempty"` // that runs environments of other stacks' pipelines; empty before version 6
+	ExternalID                string   `json:"external_id,omitempty"` // that who takes the target role must pass
 	RunnerRole                string   `json:"runner_role,omitempty"`
 	ReaderRole                string   `json:"reader_role,omitempty"`    // of those who read from elsewhere; empty where there are none
 	RunnerProject             string   `json:"runner_project,omitempty"` // of CodeBuild, that runs steps; name
@@ -59,6 +61,30 @@ func (r Resources) InstanceSubnets() []string {
 		return r.PrivateSubnets
 	}
 	return r.PublicSubnets
+}
+
+// Region returns the region that the stack is in.
+func (r Resources) Region() string {
+	if parts := strings.SplitN(r.ID, ":", 6); len(parts) == 6 {
+		return parts[3]
+	}
+	return ""
+}
+
+// Lacks returns what a stack lacks that environments in its account and region need.
+func (r Resources) Lacks() (list []string) {
+	for _, part := range []struct {
+		what string
+		has  bool
+	}{
+		{"network", r.VPC != "" && len(r.InstanceSubnets()) > 0}, {"bucket", r.Bucket != ""}, {"instance profiles", r.InstanceProfile != "" && r.TestInstanceProfile != ""},
+		{"security groups", r.InstanceSecurityGroup != "" && r.LoadBalancerSecurityGroup != ""}, {"scheduler roles", r.SchedulerRole != "" && r.LauncherSchedulerRole != ""},
+	} {
+		if !part.has {
+			list = append(list, part.what)
+		}
+	}
+	return list
 }
 
 // Find returns what the stack of a name made. Errors are CodeNotFound where there is
@@ -109,6 +135,12 @@ func (s *Stack) version(found *types.Stack) (int, error) {
 
 func (s *Stack) resources(found *types.Stack, version int) Resources {
 	o := outputs(found)
+	external := ""
+	for _, p := range found.Parameters {
+		if aws.ToString(p.ParameterKey) == "ExternalId" && o["TargetRole"] != "" {
+			external = aws.ToString(p.ParameterValue)
+		}
+	}
 	return Resources{
 		Stack: s.name, ID: aws.ToString(found.StackId), TemplateVersion: version,
 		VPC: o["VpcId"], PublicSubnets: split(o["PublicSubnets"]), PrivateSubnets: split(o["PrivateSubnets"]), PrivateAccess: o["PrivateAccess"] == "yes",
@@ -118,7 +150,7 @@ func (s *Stack) resources(found *types.Stack, version int) Resources {
 		TestSecurityGroup:     o["TestSecurityGroup"],
 		InstanceSecurityGroup: o["InstanceSecurityGroup"], LoadBalancerSecurityGroup: o["LoadBalancerSecurityGroup"], BuilderSecurityGroup: o["BuilderSecurityGroup"],
 		SchedulerRole: o["SchedulerRole"], LauncherSchedulerRole: o["LauncherSchedulerRole"], LauncherScheduleGroup: o["LauncherScheduleGroup"], ApproverRole: o["ApproverRole"], DeployerRole: o["DeployerRole"],
-		LauncherRole: o["LauncherRole"], RunnerRole: o["RunnerRole"], ReaderRole: o["ReaderRole"],
+		LauncherRole: o["LauncherRole"], RunnerRole: o["RunnerRole"], ReaderRole: o["ReaderRole"], TargetRole: o["TargetRole"], ExternalID: external,
 		RunnerProject: o["RunnerProject"], StepRole: o["StepRole"], ApplyProject: o["ApplyProject"], WebhookURL: o["WebhookUrl"], CILogGroup: o["CiLogGroup"],
 	}
 }

@@ -20,7 +20,8 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/iamtest"
 )
 
-// boto3 stands for AWS's library: it reads the note from a file, and prints what is started.
+// boto3 stands for AWS's library: it reads the note from a file, and prints what is started. The
+// ends of environments are those in the variable ENDS.
 const boto3 = `
 import os
 
@@ -37,6 +38,11 @@ class client:
     def get_object(self, Bucket, Key):
         assert self.service == "s3" and (Bucket, Key) == (os.environ["BUCKET"], "ci/look.json")
         return {"Body": open(os.environ["NOTE"])}
+
+    def list_objects_v2(self, Bucket, Prefix):
+        assert self.service == "s3" and (Bucket, Prefix) == (os.environ["BUCKET"], "ci/ends/")
+        ends = os.environ.get("ENDS", "").split()
+        return {"Contents": [{"Key": Prefix + end} for end in ends]} if ends else {"KeyCount": 0}
 
     def get_parameters(self, Names, WithDecryption):
         assert self.service == "ssm" and WithDecryption
@@ -139,6 +145,9 @@ func TestLook(t *testing.T) {
 		"no note":           {look(soon, repository, nil, "NOTE=none.json"), "can't be seen", true},
 		"a build runs":      {look(0, repository, nil, "BUSY=yes"), "a build runs already", false},
 		"another answer":    {look(soon, o.URL+"/1.2.3", map[string]string{"HEAD": tip}), "can't be seen", true},
+		"an end":            {look(soon, repository, nil, fmt.Sprintf("ENDS=s-1@%d e-2@%d", soon, time.Now().Unix()-1)), "the time of an environment is over", true},
+		"a later end":       {look(soon, repository, map[string]string{"HEAD": tip}, fmt.Sprintf("ENDS=s-1@%d", soon)), "nothing moved", false},
+		"an end, no note":   {look(soon, repository, nil, "ENDS=s-1@1", "NOTE=none.json"), "the time of an environment is over", true},
 		"a prefix of a ref": {look(soon, repository, map[string]string{"refs/heads/mai": ""}), "nothing moved", false},
 	} {
 		if !strings.Contains(tt.said, tt.want) || strings.Contains(tt.said, "STARTED") != tt.starts {
@@ -146,7 +155,14 @@ func TestLook(t *testing.T) {
 		}
 	}
 	role := d.Role("LookRole")
+	list := func(prefix string) iamtest.Request {
+		return iamtest.Request{Action: "s3:ListBucket", Resources: []iamtest.Resource{{ARN: "arn:aws:s3:::Bucket"}}, Context: map[string][]string{"s3:prefix": {prefix}}}
+	}
+	if role.May(list("modules/stages/")) == nil {
+		t.Error("who looks may list the states of modules")
+	}
 	for _, r := range []iamtest.Request{
+		list("ci/ends/"),
 		{Action: "s3:GetObject", Resources: []iamtest.Resource{{ARN: "arn:aws:s3:::Bucket/ci/look.json"}}},
 		{Action: "codebuild:StartBuild", Resources: []iamtest.Resource{{ARN: "arn:aws:codebuild:eu-west-1:123456789012:project/penstock-apply"}}},
 		{Action: "ssm:GetParameters", Resources: []iamtest.Resource{{ARN: "arn:aws:ssm:eu-west-1:123456789012:parameter/ci/token"}}},

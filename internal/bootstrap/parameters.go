@@ -27,15 +27,16 @@ const (
 	PartNetwork Part = "network" // VPC, subnets, gateways
 	PartSupport Part = "support" // bucket, table, topic, security groups, roles
 	PartCI      Part = "ci"      // CodeBuild projects, and what starts them; with the support, which they need
+	PartTarget  Part = "target"  // bucket, security groups and roles of environments of another stack's pipelines, with the network
 )
 
 // made names the template's parameters that make a part.
-var made = map[Part][]string{PartNetwork: {"Network"}, PartSupport: {"Support"}, PartCI: {"Ci", "Support"}}
+var made = map[Part][]string{PartNetwork: {"Network"}, PartSupport: {"Support"}, PartCI: {"Ci", "Support"}, PartTarget: {"Network", "Target"}}
 
 // Parameters say what the stack is to have. A zero field keeps what the stack has,
 // or takes the default where there is no stack.
 type Parameters struct {
-	Parts          []Part // to add; none means all
+	Parts          []Part // to add; none means all but the target, or, of a target without support, none
 	Zones          int    // 2 or 3; default 2
 	NAT            *bool  // whether the private subnets reach the internet; default no
 	Addresses      string // first two numbers of the VPC's addresses; default "10.97"
@@ -56,7 +57,9 @@ type Parameters struct {
 	RecordNames    []string          // with * and ?
 	InstanceRoles  []string          // ARNs of roles that deployers may hand to instances, with profiles that stages name; default none
 	Deployers      []string          // ARNs of who may take the deployer role; default everybody of the account whose own policies say so
-	ExternalID     string            // that they must pass; default none
+	Trusted        []string          // ARNs of who may take the target role; the target needs some
+	TargetRoles    []string          // ARNs of target roles of other stacks, which deployers may take; default none
+	ExternalID     string            // that the Deployers and the Trusted must pass; default none
 	Readers        []string          // ARNs of who may take the reader role, of other accounts, too; default nobody, and no such role
 	ReaderExternal string            // that they must pass as external ID; default none
 	ReaderRoles    []string          // ARNs of reader roles of other stacks, which deployers may take; default none
@@ -87,7 +90,7 @@ func (p Parameters) Validate() error {
 	const op = "check parameters"
 	for _, part := range p.Parts {
 		if made[part] == nil {
-			return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not a part of the stack", part).WithHint("Use %s, %s or %s, or none of them for all.", PartNetwork, PartSupport, PartCI)
+			return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not a part of the stack", part).WithHint("Use %s, %s, %s or %s, or none of them for the first three.", PartNetwork, PartSupport, PartCI, PartTarget)
 		}
 	}
 	if p.Zones != 0 && p.Zones != 2 && p.Zones != 3 {
@@ -230,7 +233,7 @@ func (p Parameters) expand(stack *types.Stack) []types.Parameter {
 		}
 	}
 	parts := p.Parts
-	if len(parts) == 0 {
+	if len(parts) == 0 && (values["Target"] != "yes" || values["Support"] == "yes") {
 		parts = []Part{PartNetwork, PartSupport, PartCI}
 	}
 	for _, part := range parts {
@@ -279,6 +282,8 @@ func (p Parameters) expand(stack *types.Stack) []types.Parameter {
 	set("RecordNames", strings.Join(ownedNames(p.RecordNames), ","))
 	set("InstanceRoles", strings.Join(p.InstanceRoles, ","))
 	set("Deployers", strings.Join(p.Deployers, ","))
+	set("TrustedBy", strings.Join(p.Trusted, ","))
+	set("TargetRoles", strings.Join(p.TargetRoles, ","))
 	set("ExternalId", p.ExternalID)
 	set("Readers", strings.Join(p.Readers, ","))
 	set("ReaderExternalId", p.ReaderExternal)

@@ -90,6 +90,9 @@ func (s *Stack) Plan(ctx context.Context, p Parameters) (*Changes, error) {
 	if err := p.checkPrivate(input.Parameters); err != nil {
 		return nil, err
 	}
+	if err := p.checkTarget(input.Parameters); err != nil {
+		return nil, err
+	}
 	c.token = digest(s.name, s.template, render(input.Parameters), renderTags(input.Tags), state(found))
 	input.ClientToken, input.ChangeSetName = aws.String(c.token), aws.String("penstock-"+c.token)
 	remove, err := s.attach(ctx, input)

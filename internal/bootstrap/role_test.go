@@ -152,7 +152,7 @@ func TestNoManagedPolicies(t *testing.T) {
 // has a condition.
 func TestPoliciesAreNarrow(t *testing.T) {
 	t.Parallel()
-	d := withCI(t, map[string]string{"RepositoryToken": "/ci/token", "WebhookSecret": "/ci/secret", "ParameterPath": "/acme", "ImageKeys": "arn:aws:kms:eu-west-1:123456789012:key/1", "HostedZones": "arn:aws:route53:::hostedzone/Z0", "RecordNames": "*.shop.example.com"})
+	d := withCI(t, map[string]string{"RepositoryToken": "/ci/token", "WebhookSecret": "/ci/secret", "ParameterPath": "/acme", "ImageKeys": "arn:aws:kms:eu-west-1:123456789012:key/1", "HostedZones": "arn:aws:route53:::hostedzone/Z0", "RecordNames": "*.shop.example.com", "Target": "yes", "TrustedBy": "arn:aws:iam::111111111111:role/penstock-DeployerRole"})
 	for _, name := range d.Roles() {
 		for _, s := range d.Role(name).Policies {
 			if s.Effect != "Allow" {

@@ -82,6 +82,7 @@ func TestRightsTable(t *testing.T) {
 	t.Parallel()
 	given := placeholders()
 	maps.Copy(given, map[string]string{"Ci": "yes", "Repository": "https://example.com/acme/pipeline.git"})
+	maps.Copy(given, asTarget)
 	d, calls := deploy(t, given), readCalls(t)
 	var table []bootstrap.Right
 	for _, role := range d.Roles() {

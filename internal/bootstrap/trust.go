@@ -32,10 +32,16 @@ const maxRolePath = 512
 // validateTrust checks who may take the deployer role, and what all roles have.
 func (p Parameters) validateTrust() error {
 	const op = "check parameters"
-	for _, who := range slices.Concat(p.Deployers, p.Readers) {
+	for _, who := range slices.Concat(p.Deployers, p.Trusted, p.Readers) {
 		if !principalARN.MatchString(who) {
 			return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not the ARN of a role, a user or an account", who).
 				WithHint("Write it like arn:aws:iam::123456789012:role/ci. A pattern will not do.")
+		}
+	}
+	for _, role := range p.TargetRoles {
+		if !roleARN.MatchString(role) {
+			return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not the ARN of a role", role).
+				WithHint("Write what `penstock bootstrap target` printed, like arn:aws:iam::123456789012:role/penstock-TargetRole-1. A pattern will not do.")
 		}
 	}
 	for _, s := range p.OIDCSubjects {
@@ -71,6 +77,25 @@ func (p Parameters) validateTrust() error {
 		if key == "" || strings.HasPrefix(key, "aws:") || strings.HasPrefix(key, "penstock:") {
 			return pipeline.Errorf(pipeline.CodeInvalid, op, "%q can't be the key of a tag", key).WithHint("Keys that begin with aws: or penstock: are taken.")
 		}
+	}
+	return nil
+}
+
+// checkTarget refuses a target that trusts nobody, and trust where there is no target.
+func (p Parameters) checkTarget(list []types.Parameter) error {
+	const op = "check parameters"
+	has := map[string]string{}
+	for _, had := range list {
+		has[aws.ToString(had.ParameterKey)] = aws.ToString(had.ParameterValue)
+	}
+	switch {
+	case has["Target"] == "yes" && has["TrustedBy"] == "":
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "the part %s needs who may take its role", PartTarget).
+			WithHint("Pass --trust with the deployer role of the stack that has the ledger, and --external-id.")
+	case has["Target"] != "yes" && has["TrustedBy"] != "":
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "--trust is about the role of a target, and the stack is none").WithHint("Create the part %s, too, or leave it out.", PartTarget)
+	case has["Support"] != "yes" && has["TargetRoles"] != "":
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "--target-roles is about the deployer role, which the stack does not have").WithHint("Pass it to the stack that has the ledger.")
 	}
 	return nil
 }

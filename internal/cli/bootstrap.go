@@ -39,12 +39,15 @@ func newBootstrap(f *factory, runF func(context.Context, *bootstrapOptions) erro
 		runF = runBootstrap
 	}
 	c := &cobra.Command{
-		Use:   "bootstrap [network|support|ci]",
+		Use:   "bootstrap [network|support|ci|target]",
 		Short: "Create in an AWS account what pipelines need there",
 		Long: "Create in an AWS account and region what pipelines need there, in one CloudFormation stack: that of --stack,\n" +
 			"or the one that other commands would use, otherwise \"" + bootstrap.DefaultName + "\". It has the network\n" +
 			"(VPC, subnets, gateways), the support (bucket, table, topic, security groups, roles) and CI (CodeBuild). An\n" +
 			"argument creates one of them; CI includes the support.\n\n" +
+			"The argument target is for another account or region, where stages of pipelines have environments (aws and\n" +
+			"targets of penstock_stage). It creates the network, a bucket, security groups and roles there. --trust names who\n" +
+			"may take its role: the deployer role of the stack that has the ledger, which --target-roles there lets do so.\n\n" +
 			"CI is a CodeBuild project for steps of stages with runner = \"codebuild\". With --repository, another project\n" +
 			"applies the Terraform configuration there: when a commit comes, and when somebody approves, rejects or promotes.\n" +
 			"So AWS itself moves the pipelines. The configuration must have a backend for its state; the s3 backend can keep\n" +
@@ -89,9 +92,11 @@ func (o *bootstrapOptions) flags(c *cobra.Command) {
 	flags.StringSliceVar(&p.RecordNames, "record-names", nil, "names that environments may have there, with * and ?, such as shop.example.com")
 	flags.StringSliceVar(&p.InstanceRoles, "instance-roles", nil, "ARNs of roles that instances may have where a stage names their instance profile, beside those of the stack")
 	flags.StringSliceVar(&p.Deployers, "deployers", nil, "ARNs of roles, users or accounts that may take the deployer role (default: everybody of the account whose own policies say so)")
-	flags.StringVar(&p.ExternalID, "external-id", "", "the external ID that they must pass")
+	flags.StringSliceVar(&p.Trusted, "trust", nil, "ARNs of roles, users or accounts that may take the role of a target: the deployer role of the stack with the ledger")
+	flags.StringSliceVar(&p.TargetRoles, "target-roles", nil, "ARNs of the roles of all targets of this stack's pipelines, which the deployer role may take")
+	flags.StringVar(&p.ExternalID, "external-id", "", "the external ID that must be passed by those of --deployers and of --trust")
 	flags.StringSliceVar(&p.Readers, "readers", nil, "ARNs of roles, users or accounts, of other accounts, too, that may take the reader role, with which penstock_passed reads what has passed here (default: nobody, and no such role)")
-	flags.StringVar(&p.ReaderExternal, "reader-external-id", "", "the external ID that they must pass")
+	flags.StringVar(&p.ReaderExternal, "reader-external-id", "", "the external ID that those of --readers must pass")
 	flags.StringSliceVar(&p.ReaderRoles, "reader-roles", nil, "ARNs of reader roles of other stacks that deployers may take, for penstock_passed")
 	flags.StringVar(&p.OIDCProvider, "oidc-provider", "", "the ARN of an OpenID Connect provider, of a CI server, whose tokens may take the deployer role; with --oidc-subjects")
 	flags.StringSliceVar(&p.OIDCSubjects, "oidc-subjects", nil, "the subjects of those tokens, with * and ?, such as repo:acme/pipeline:ref:refs/heads/main")
@@ -132,7 +137,7 @@ func (o *bootstrapOptions) complete(c *cobra.Command) error {
 		p.PublicSubnets = p.PrivateSubnets
 	}
 	if o.destroy {
-		for _, name := range []string{"zones", "nat", "addresses", "vpc", "subnets", "public-subnets", "bucket", "table", "port", "clients", "test-clients", "listener-ports", "public-instances", "own-key", "image-keys", "hosted-zones", "record-names", "instance-roles", "deployers", "external-id", "oidc-provider", "oidc-subjects", "oidc-audience", "permissions-boundary", "role-path", "tags", "parameter-path",
+		for _, name := range []string{"zones", "nat", "addresses", "vpc", "subnets", "public-subnets", "bucket", "table", "port", "clients", "test-clients", "listener-ports", "public-instances", "own-key", "image-keys", "hosted-zones", "record-names", "instance-roles", "deployers", "trust", "target-roles", "external-id", "oidc-provider", "oidc-subjects", "oidc-audience", "permissions-boundary", "role-path", "tags", "parameter-path",
 			"repository", "ref", "directory", "repository-token", "webhook-secret", "terraform", "every", "apply-compute", "step-compute", "private-ci", "dry-run"} {
 			if flags.Changed(name) {
 				return &usageError{fmt.Errorf("--destroy removes the whole stack, so --%s has no effect with it", name)}
@@ -315,14 +320,36 @@ func (o *bootstrapOptions) print(r bootstrap.Resources) error {
 		{"bucket", r.Bucket}, {"table", r.Table}, {"topic", r.Topic}, {"instance profile", r.InstanceProfile},
 		{"test instance profile", r.TestInstanceProfile}, {"builder instance profile", r.BuilderInstanceProfile},
 		{"instance security group", r.InstanceSecurityGroup}, {"test security group", r.TestSecurityGroup}, {"builder security group", r.BuilderSecurityGroup}, {"load balancer security group", r.LoadBalancerSecurityGroup},
-		{"approver role", r.ApproverRole}, {"deployer role", r.DeployerRole}, {"launcher role", r.LauncherRole}, {"runner role", r.RunnerRole}, {"reader role", r.ReaderRole},
+		{"approver role", r.ApproverRole}, {"deployer role", r.DeployerRole}, {"launcher role", r.LauncherRole}, {"runner role", r.RunnerRole}, {"target role", r.TargetRole}, {"reader role", r.ReaderRole},
 		{"scheduler role", r.SchedulerRole}, {"launcher scheduler role", r.LauncherSchedulerRole}, {"launcher schedule group", r.LauncherScheduleGroup}, {"step role", r.StepRole}, {"runner project", r.RunnerProject}, {"apply project", r.ApplyProject}, {"webhook url", r.WebhookURL}, {"ci log group", r.CILogGroup},
 	} {
 		if row[1] != "" {
 			t.row(row[0], row[1])
 		}
 	}
-	return t.flush()
+	if err := t.flush(); err != nil || r.TargetRole == "" {
+		return err
+	}
+	return o.printTarget(r)
+}
+
+// printTarget prints what a stage says to have its environments in a stack.
+func (o *bootstrapOptions) printTarget(r bootstrap.Resources) error {
+	lines := [][2]string{{"role_arn", r.TargetRole}, {"external_id", r.ExternalID}, {"region", r.Region()}}
+	if r.Stack != bootstrap.DefaultName {
+		lines = append(lines, [2]string{"stack", r.Stack})
+	}
+	var b strings.Builder
+	for _, line := range lines {
+		if line[1] != "" {
+			fmt.Fprintf(&b, "    %-11s = %q\n", line[0], line[1])
+		}
+	}
+	_, err := fmt.Fprintf(o.Out, "\nA stage has its environments here with:\n\n  aws = {\n%s  }\n\n"+
+		"As one of several places, the same lines with a name of its own stand in targets. The deployer role of the stack with\n"+
+		"the ledger may take the role once it is in --target-roles there, with those of all other targets:\n\n"+
+		"  penstock bootstrap --target-roles %s\n", b.String(), r.TargetRole)
+	return err
 }
 
 // pipelines returns the pipelines of the stack's ledger.

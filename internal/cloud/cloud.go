@@ -60,6 +60,8 @@ type Cloud struct {
 	Account string        // its ID, 12 digits
 	ARN     string        // of the caller
 	Skew    time.Duration // by which AWS's clock is ahead of this machine's; about a second is not known
+
+	attempts int // at a request
 }
 
 // Load finds credentials and checks them with one request. Errors are CodeInvalid
@@ -114,7 +116,7 @@ func Load(ctx context.Context, o Options) (*Cloud, error) {
 			WithHint("`aws sts get-caller-identity` with the same profile and region shows what AWS sees. Log in again if a session has ended.")
 	}
 	skew, _ := awsmiddleware.GetAttemptSkew(who.ResultMetadata)
-	return &Cloud{Config: cfg, Account: aws.ToString(who.Account), ARN: aws.ToString(who.Arn), Skew: skew}, nil
+	return &Cloud{Config: cfg, Account: aws.ToString(who.Account), ARN: aws.ToString(who.Arn), Skew: skew, attempts: o.MaxAttempts}, nil
 }
 
 // Emulated reports whether AWS is an emulator on this machine: its endpoint, as that of

@@ -5,6 +5,7 @@ package collect
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -245,8 +246,12 @@ func (c *Collector) collectEnvironments(ctx context.Context, st *pipeline.State,
 		now, err := c.states.Fresh(leased, st.Pipeline.Name)
 		if err == nil && left(now.Environments[env.ID]) { // and has not been finished meanwhile
 			g.Environments = append(g.Environments, env.ID)
-			if !r.DryRun {
-				err = c.EndEnvironment(leased, st.Pipeline.Name, h.Lease, now.Environments[env.ID])
+			switch env := now.Environments[env.ID]; {
+			case r.DryRun:
+			case env.Alive():
+				err = c.end(leased, h.Lease, env)
+			default:
+				err = c.EndEnvironment(leased, st.Pipeline.Name, h.Lease, env)
 			}
 		}
 		c.locks.Unlock(ctx, h)
@@ -296,36 +301,56 @@ func (c *Collector) clearEnded(ctx context.Context, env pipeline.Environment, dr
 	if err != nil {
 		return err
 	}
-	if found, ok := now.Environments[env.ID]; !ok || found.Alive() || found.Status != env.Status {
+	found, ok := now.Environments[env.ID]
+	if !ok || found.Alive() && !c.overdue(found) || found.Status != env.Status {
 		return nil
 	}
 	g.Environments = append(g.Environments, env.ID)
 	if dryRun {
 		return nil
 	}
-	if err := c.of(env, h.Lease).Destroy(leased, env.ID); err != nil {
-		return fmt.Errorf("clear %s: %w", env.Describe(), err)
+	return c.end(leased, h.Lease, found)
+}
+
+// overdue reports whether the time of an environment is over that somebody launches or ends, or
+// died at.
+func (c *Collector) overdue(env pipeline.Environment) bool {
+	working := env.Status == pipeline.EnvLaunching || env.Status == pipeline.EnvEnding
+	return working && !env.ExpiresAt.IsZero() && !c.now().Before(env.ExpiresAt)
+}
+
+// end ends an environment that nobody works on, under its lease. The record of one that has
+// ended by itself stays: the configuration of its owner has it, too. One whose module can't be
+// destroyed is listed as ending, with the reason, until it can.
+func (c *Collector) end(ctx context.Context, lease pipeline.Lease, env pipeline.Environment) error {
+	timed := !env.Alive() || c.overdue(env) && env.Status == pipeline.EnvEnding && env.Purpose == pipeline.ForPerson
+	if !timed {
+		return c.EndEnvironment(ctx, env.Pipeline, lease, env)
+	}
+	if err := c.of(env, lease).Destroy(ctx, env.ID); err != nil {
+		env.Status = pipeline.EnvEnding
+		return c.stays(ctx, lease, env, fmt.Errorf("end %s: %w", env.Describe(), err))
 	}
 	if env.Module == nil {
 		return nil
 	}
+	if env.Alive() {
+		env.Status = pipeline.EnvExpired
+	}
 	env.Module, env.Endpoint, env.Reason = nil, "", ""
-	return c.states.Append(leased, env.Pipeline, &h.Lease, pipeline.Event{Kind: pipeline.EnvironmentChanged, Facts: pipeline.Facts{Environment: &env}})
+	return c.states.Append(ctx, env.Pipeline, &lease, pipeline.Event{Kind: pipeline.EnvironmentChanged, Facts: pipeline.Facts{Environment: &env}})
 }
 
 // endModules destroys what modules have made for environments whose time is over. Their
 // instances end by themselves; what a module made does not.
-func (c *Collector) endModules(ctx context.Context, st *pipeline.State) error {
+func (c *Collector) endModules(ctx context.Context, st *pipeline.State) (err error) {
 	var g Garbage
 	for _, env := range st.EnvironmentsInOrder() {
-		if env.Module == nil || env.Alive() {
-			continue
-		}
-		if err := c.clearEnded(ctx, env, false, &g); err != nil {
-			return err
+		if env.Module != nil && (!env.Alive() || c.overdue(env)) { // one that can't end is in nobody's way
+			err = errors.Join(err, c.clearEnded(ctx, env, false, &g))
 		}
 	}
-	return nil
+	return err
 }
 
 // Sweep removes the files that no record names, unless a run is under way that is not under

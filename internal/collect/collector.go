@@ -22,6 +22,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
 	"github.com/penstock-io/terraform-provider-penstock/internal/modular"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/places"
 	"github.com/penstock-io/terraform-provider-penstock/internal/state"
 )
 
@@ -33,16 +34,6 @@ type ledger interface {
 	Events(ctx context.Context, pipeline string, after int64, limit int) ([]pipeline.Event, error)
 	Leases(ctx context.Context) ([]pipeline.Lease, error)
 	Purge(ctx context.Context, pipeline string) error
-}
-
-// platform is what a Collector needs of the platform. What it removes under leases, it
-// removes by what Under returns.
-type platform interface {
-	Under(by ...pipeline.Fence) pipeline.Platform
-	Images(ctx context.Context) ([]pipeline.BakedImage, error)
-	Orphans(ctx context.Context) (bakes, images []string, err error)
-	Describe(ctx context.Context, environments ...string) (map[string]pipeline.EnvironmentReport, error)
-	Destroy(ctx context.Context, environment string) error
 }
 
 type artifacts interface {
@@ -65,7 +56,8 @@ type Config struct {
 	States    *state.Store
 	Locks     *lock.Locker
 	Ledger    ledger
-	Platform  platform
+	Platform  pipeline.Platform
+	Targets   pipeline.Targets // nil: all environments are where the ledger is
 	Modules   pipeline.Modules
 	Artifacts artifacts
 	Logs      logs
@@ -84,7 +76,8 @@ type Collector struct {
 	states    *state.Store
 	locks     *lock.Locker
 	ledger    ledger
-	platform  platform
+	platform  pipeline.Platform
+	places    places.Places
 	modules   pipeline.Modules
 	artifacts artifacts
 	logs      logs
@@ -100,7 +93,7 @@ type Collector struct {
 // New makes a Collector.
 func New(c Config) *Collector {
 	return &Collector{
-		states: c.States, locks: c.Locks, ledger: c.Ledger, platform: c.Platform, modules: c.Modules, artifacts: c.Artifacts, logs: c.Logs,
+		states: c.States, locks: c.Locks, ledger: c.Ledger, platform: c.Platform, places: places.New(c.Platform, c.Targets), modules: c.Modules, artifacts: c.Artifacts, logs: c.Logs,
 		archives: c.Archives, export: c.Export, workDir: c.WorkDir, process: c.Process, logger: c.Logger, now: c.Now, looked: new(atomic.Bool),
 	}
 }
@@ -115,10 +108,10 @@ func (c *Collector) As(states *state.Store, locks *lock.Locker) *Collector {
 // of returns the platform for the end of an environment under its lease, with the module that
 // makes its infrastructure.
 func (c *Collector) of(env pipeline.Environment, lease pipeline.Lease) pipeline.Platform {
-	return modular.New(c.under(lease), c.modules.Under(lease.Fence()), env, nil)
+	return modular.New(c.places.At(env.Target).Under(lease.Fence()), c.modules.Under(lease.Fence()), env, nil)
 }
 
-// under returns the platform for what is removed under the leases.
+// under returns the platform of the ledger for what is removed under the leases.
 func (c *Collector) under(leases ...pipeline.Lease) pipeline.Platform {
 	return c.platform.Under(lock.Fences(leases...)...)
 }

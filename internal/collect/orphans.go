@@ -174,9 +174,11 @@ func (c *Collector) removeOrphans(ctx context.Context, held lock.Several, g Garb
 	return nil
 }
 
-// orphanedEnvironments returns the environments of the platform that no pipeline has a record
-// of, and the records of those that have ended and of which the platform has something left.
-// The record comes first, so nobody is about to write one.
+// orphanedEnvironments returns the environments of the ledger's own place that no pipeline has
+// a record of, and the records of those that have ended and of which a platform has something
+// left, wherever that is. The record comes first, so nobody is about to write one. At other
+// places there may be environments of other ledgers, so that one without a record is nobody's
+// garbage there.
 func (c *Collector) orphanedEnvironments(ctx context.Context) (orphans []string, ended []pipeline.Environment, err error) {
 	reports, err := c.platform.Describe(ctx)
 	if err != nil {
@@ -196,14 +198,39 @@ func (c *Collector) orphanedEnvironments(ctx context.Context) (orphans []string,
 	if err != nil {
 		return nil, nil, err
 	}
+	elsewhere := c.elsewhere(ctx, all)
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		for _, env := range all[name].EnvironmentsInOrder() {
-			left := slices.Contains(applied, env.ID) || reports[env.ID].Status == pipeline.EnvGone
-			if _, there := reports[env.ID]; there && left && !env.Alive() {
+			report, there := reports[env.ID]
+			if !env.Target.Home() {
+				report, there = elsewhere[env.ID]
+			}
+			left := slices.Contains(applied, env.ID) || report.Status == pipeline.EnvGone
+			if there && left && !env.Alive() {
 				ended = append(ended, env)
 			}
 			delete(reports, env.ID)
 		}
 	}
 	return slices.Sorted(maps.Keys(reports)), ended, nil
+}
+
+// elsewhere reports on the environments at other places than the ledger's own. A place that
+// can't be asked keeps what it has until the next collection.
+func (c *Collector) elsewhere(ctx context.Context, all map[string]*pipeline.State) map[string]pipeline.EnvironmentReport {
+	reports, asked := map[string]pipeline.EnvironmentReport{}, map[pipeline.Target]bool{}
+	for _, st := range all {
+		for _, target := range st.Places() {
+			if asked[target.Place()] {
+				continue
+			}
+			asked[target.Place()] = true
+			there, err := c.places.At(target).Describe(ctx)
+			if err != nil {
+				c.logger.Warn("look for what environments have left", "place", target.Describe(), "error", err)
+			}
+			maps.Copy(reports, there)
+		}
+	}
+	return reports
 }

@@ -81,18 +81,29 @@ output "production" { value = penstock_stage.production.endpoint }
 `, "SELF", self)
 }
 
+// kills is how often a test kills: PENSTOCK_SOAK times, or as often as is usual.
+func kills(usual int) int {
+	if n, err := strconv.Atoi(os.Getenv("PENSTOCK_SOAK")); err == nil {
+		return n
+	}
+	if testing.Short() {
+		return min(usual, 5)
+	}
+	return usual
+}
+
 // TestKilledAtRandom ends Terraform, the provider or a supervisor with SIGKILL at
 // a random instant of an apply, then applies again: everything converges, and
 // nothing is left over. PENSTOCK_SOAK sets the number of kills.
 func TestKilledAtRandom(t *testing.T) {
-	kills := 30
-	if testing.Short() {
-		kills = 5
-	}
-	if n, err := strconv.Atoi(os.Getenv("PENSTOCK_SOAK")); err == nil {
-		kills = n
-	}
 	s := newSite(t, faultConfig())
+	s.killAtRandom(kills(30), []string{"terraform", "provider", "supervisor"}, s.checkWhole)
+}
+
+// killAtRandom applies one commit after the other. Of each first apply, a victim is killed. The
+// second one is to reach what check asserts.
+func (s *site) killAtRandom(kills int, victims []string, check func(when, version string)) {
+	t := s.t
 	s.apply()
 	s.commit("2")
 	began := time.Now()
@@ -109,20 +120,21 @@ func TestKilledAtRandom(t *testing.T) {
 			s.commit(version + " with another base")
 			version += " with another base"
 		}
-		victim := []string{"terraform", "provider", "supervisor"}[i%3]
+		victim := victims[i%len(victims)]
 		at := time.Duration(random.Int64N(int64(usual)))
+		when := fmt.Sprintf("kill %d of %s after %s", i, victim, at)
 		said := s.applyAndKill(victim, at)
 		if s.restored() {
-			t.Logf("kill %d of %s after %s: the state file was empty", i, victim, at)
+			t.Logf("%s: the state file was empty", when)
 		}
 		out, err := s.try(s.dir, terraform, "apply", "-auto-approve", "-no-color", "-input=false")
 		if err != nil {
-			t.Fatalf("kill %d of %s after %s: the next apply: %v\n%s\nthe killed one had said:\n%s", i, victim, at, err, out, said)
+			t.Fatalf("%s: the next apply: %v\n%s\nthe killed one had said:\n%s", when, err, out, said)
 		}
 		if strings.Contains(out, "No changes") { // it was killed when all was done but the collection of garbage
 			s.penstock("gc", "--yes")
 		}
-		s.checkWhole(fmt.Sprintf("kill %d of %s after %s", i, victim, at), version)
+		check(when, version)
 	}
 	s.destroy()
 	if left := s.left(); fmt.Sprint(left) != onlyArchives {
@@ -130,8 +142,27 @@ func TestKilledAtRandom(t *testing.T) {
 	}
 }
 
+// isVictim reports whether a process, by its command line, is of a kind. "module" is the
+// Terraform of a module, and "all" is all that an apply has started.
+func isVictim(kind, line string) bool {
+	guard := strings.Contains(line, " __guard ")
+	switch kind {
+	case "supervisor":
+		return strings.Contains(line, "__supervise")
+	case "provider":
+		return strings.Contains(line, "terraform-provider-penstock") && !strings.Contains(line, " __")
+	case "module":
+		return strings.HasPrefix(line, terraform) && strings.Contains(line, " -json ")
+	case "guard of the module":
+		return guard && strings.Contains(line, " -json ")
+	case "all":
+		return !strings.Contains(line, "__supervise") && !strings.Contains(line, serviceArg)
+	}
+	return false
+}
+
 // applyAndKill begins an apply, kills the victim some time after, and waits for
-// the apply's end.
+// the apply's end. Where there is no such victim, it is the Terraform that applies.
 func (s *site) applyAndKill(victim string, after time.Duration) string {
 	s.t.Helper()
 	var said strings.Builder
@@ -140,15 +171,19 @@ func (s *site) applyAndKill(victim string, after time.Duration) string {
 	cmd.WaitDelay = 10 * time.Second
 	s.must(cmd.Start())
 	time.Sleep(after)
-	pid := cmd.Process.Pid
-	for p, line := range s.processes() {
-		if victim == "supervisor" && strings.Contains(line, "__supervise") ||
-			victim == "provider" && strings.Contains(line, "terraform-provider-penstock") && !strings.Contains(line, " __") {
-			pid = p
+	pids := []int{}
+	for pid, line := range s.processes() {
+		if isVictim(victim, line) {
+			pids = append(pids, pid)
 		}
 	}
-	if p, err := os.FindProcess(pid); err == nil {
-		_ = p.Kill() // it may have ended just now
+	if len(pids) == 0 {
+		pids = append(pids, cmd.Process.Pid)
+	}
+	for _, pid := range pids {
+		if p, err := os.FindProcess(pid); err == nil {
+			_ = p.Kill() // it may have ended just now
+		}
 	}
 	_ = cmd.Wait()
 	return said.String()

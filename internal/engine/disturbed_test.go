@@ -244,7 +244,7 @@ func (d *desk) agree() error {
 			return fmt.Errorf("no record names environment %s of the platform", id)
 		}
 	}
-	for name := range st.Stages {
+	for name := range st.Latest {
 		if st.RunsNow(name) {
 			return fmt.Errorf("a run of stage %q is under way", name)
 		}

@@ -25,6 +25,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
 	"github.com/penstock-io/terraform-provider-penstock/internal/modular"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/places"
 	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 	"github.com/penstock-io/terraform-provider-penstock/internal/state"
@@ -39,10 +40,11 @@ type Ledger interface {
 	Purge(ctx context.Context, pipeline string) error
 }
 
-// Config is what an Engine works with. All but Modules, Dead, Logger, Now and LeaseTTL are required.
+// Config is what an Engine works with. All but Targets, Modules, Dead, Logger, Now and LeaseTTL are required.
 type Config struct {
 	Ledger    Ledger
 	Platform  pipeline.Platform
+	Targets   pipeline.Targets // nil: all environments are where the ledger is
 	Modules   pipeline.Modules // nil: no pipeline can have a module
 	Runner    pipeline.Runner
 	Sources   pipeline.Sources
@@ -123,13 +125,13 @@ func New(c Config) *Engine {
 	}
 	c.Holder.Actor = c.Person.Name
 	e := &Engine{config: c, found: &run.Found{}}
-	e.states = state.New(state.Config{Ledger: c.Ledger, Platform: c.Platform, Actor: c.Person.Name, Now: c.Now, HeadAge: c.HeadAge, Appended: c.Appended, Environment: c.Environment})
+	e.states = state.New(state.Config{Ledger: c.Ledger, Places: places.New(c.Platform, c.Targets), Actor: c.Person.Name, Now: c.Now, HeadAge: c.HeadAge, Appended: c.Appended, Environment: c.Environment})
 	e.locks = lock.New(lock.Config{Ledger: c.Ledger, Holder: c.Holder, TTL: c.LeaseTTL, Logger: c.Logger, Now: c.Now, Jitter: c.Jitter})
 	e.Creations = run.NewCreations(run.CreationsConfig{
 		States: e.states, Locks: e.locks, Ledger: c.Ledger, Holder: c.Holder, Now: c.Now, Patience: c.LeaseTTL + time.Second, Jitter: c.Jitter,
 	})
 	e.Collector = collect.New(collect.Config{
-		States: e.states, Locks: e.locks, Ledger: c.Ledger, Platform: c.Platform, Modules: c.Modules, Artifacts: c.Artifacts, Logs: c.Logs,
+		States: e.states, Locks: e.locks, Ledger: c.Ledger, Platform: c.Platform, Targets: c.Targets, Modules: c.Modules, Artifacts: c.Artifacts, Logs: c.Logs,
 		WorkDir: c.WorkDir, Process: c.Holder.Process, Logger: c.Logger, Now: c.Now, Archives: c.Archives, Export: c.Export,
 	})
 	return e.open()
@@ -155,7 +157,7 @@ func (e *Engine) open() *Engine {
 	e.Decisions = decision.New(decision.Config{States: e.states, Inquiries: e.Collector, Person: c.Person, Logger: c.Logger, Now: c.Now})
 	e.Stages, e.Images, e.Environments, e.Pipelines = run.New(run.Config{
 		States: e.states, Locks: e.locks, Creations: e.Creations, Collector: e.Collector, Statuses: e.Reports, Ledger: c.Ledger,
-		Platform: c.Platform, Modules: c.Modules, Runner: c.Runner, Sources: c.Sources, Artifacts: c.Artifacts, Logs: c.Logs, WorkDir: c.WorkDir,
+		Platform: c.Platform, Targets: c.Targets, Modules: c.Modules, Runner: c.Runner, Sources: c.Sources, Artifacts: c.Artifacts, Logs: c.Logs, WorkDir: c.WorkDir,
 		Surroundings: c.Surroundings, Holder: c.Holder, Person: c.Person, Dead: c.Dead, Logger: c.Logger, Now: c.Now,
 	}, e.found)
 	return e

@@ -40,7 +40,7 @@ func start(t *testing.T, w *world, work string) *desk {
 	processes++
 	l := &life{world: w, pid: processes, dir: work}
 	config := engine.Config{
-		Ledger: memLedger{l}, Platform: memPlatform{life: l}, Modules: memModules{memPlatform{life: l}}, Runner: memRunner{l}, Sources: memSources{l},
+		Ledger: memLedger{l}, Platform: memPlatform{life: l}, Targets: memTargets{l}, Modules: memModules{memPlatform{life: l}}, Runner: memRunner{l}, Sources: memSources{l},
 		Artifacts: memArtifacts{l}, Logs: memLogs{l}, WorkDir: work,
 		Holder: pipeline.Holder{Process: pipeline.Process{Host: "test", PID: l.pid}, Actor: "alice"}, Now: w.now,
 		Dead:     func(p pipeline.Process) bool { return p.Host == "test" && p.PID != l.pid },

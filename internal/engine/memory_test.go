@@ -38,22 +38,32 @@ type world struct {
 	artifacts map[string][]byte
 	logs      map[string]*bytes.Buffer
 	published map[string]pipeline.Publication // by image
+	names     map[string]memName              // of channels
 	builders  map[string]bool                 // by token of their bake
 	snapshots map[string]bool                 // of images that are half removed
 	form      form                            // of the module that makes environments
 	sites     map[string]*memSite             // by environment
 	planned   []pipeline.ModuleRequest        // of modules
 	planFails error
+	stuck     string // environment whose module can't be destroyed
 	seenBy    map[string]pipeline.StepRequest // by command: what it was run with
 	prepared  int                             // fleets brought up
 	shifted   int
 	alarmed   bool              // no fleet keeps the traffic
+	failsAt   string            // "target/build" that never becomes healthy
+	stepFails string            // name of a step that fails once
+	ringing   []string          // alarms
+	down      map[string]bool   // targets that can't be opened
+	onShift   func(*memEnv)     // called once a fleet of a target has the traffic
 	reused    string            // the fleet that Prepare takes again, instead of a new one
 	unhealthy map[string]bool   // artifact digests whose service never becomes healthy
 	stepRuns  map[string]int    // by command
 	hooked    []string          // what hooks did, in order
 	during    map[string]func() // by command or step: called while a step runs
 }
+
+// memName is what a name leads to, and whose it is.
+type memName struct{ image, build, owner string }
 
 type memEnv struct {
 	serving, pending string
@@ -71,7 +81,7 @@ func newWorld() *world {
 	return &world{
 		clock: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), record: &ledgertest.Memory{},
 		images: map[string]int64{"img-base": 1}, envs: map[string]*memEnv{}, fences: map[string]int64{}, artifacts: map[string][]byte{},
-		logs: map[string]*bytes.Buffer{}, published: map[string]pipeline.Publication{}, builders: map[string]bool{}, snapshots: map[string]bool{}, unhealthy: map[string]bool{}, stepRuns: map[string]int{}, during: map[string]func(){},
+		logs: map[string]*bytes.Buffer{}, published: map[string]pipeline.Publication{}, names: map[string]memName{}, builders: map[string]bool{}, snapshots: map[string]bool{}, unhealthy: map[string]bool{}, stepRuns: map[string]int{}, during: map[string]func(){},
 		form: noModule, sites: map[string]*memSite{}, seenBy: map[string]pipeline.StepRequest{},
 	}
 }
@@ -95,7 +105,7 @@ func (w *world) copied() *world {
 		c.logs[id] = bytes.NewBuffer(bytes.Clone(log.Bytes()))
 	}
 	c.fences, c.hooked = maps.Clone(w.fences), slices.Clone(w.hooked)
-	c.images, c.artifacts, c.published = maps.Clone(w.images), maps.Clone(w.artifacts), maps.Clone(w.published)
+	c.images, c.artifacts, c.published, c.names = maps.Clone(w.images), maps.Clone(w.artifacts), maps.Clone(w.published), maps.Clone(w.names)
 	c.unhealthy, c.stepRuns, c.during = maps.Clone(w.unhealthy), maps.Clone(w.stepRuns), maps.Clone(w.during)
 	return c
 }
@@ -303,6 +313,29 @@ func (p memPlatform) Publish(ctx context.Context, r pipeline.PublishRequest) (co
 	})
 }
 
+func (p memPlatform) Point(ctx context.Context, r pipeline.PointRequest) error {
+	return p.change(ctx, "point", func() error {
+		n := memName{image: r.Images["here"], build: r.Labels.Build, owner: r.Labels.Stage}
+		if before, ok := p.names[r.Name]; ok && before.owner != n.owner && !r.Adopt {
+			return pipeline.Errorf(pipeline.CodeConflict, "point", "channel %s is of %s", r.Name, before.owner)
+		}
+		if _, placed := p.published[n.image]; !placed {
+			return pipeline.Errorf(pipeline.CodeInternal, "point", "image %s is not placed", n.image)
+		}
+		p.names[r.Name] = n
+		return nil
+	})
+}
+
+func (p memPlatform) Unpoint(ctx context.Context, r pipeline.UnpointRequest) error {
+	return p.change(ctx, "unpoint", func() error {
+		if p.names[r.Name].owner == r.Labels.Stage {
+			delete(p.names, r.Name)
+		}
+		return nil
+	})
+}
+
 func (p memPlatform) Resolve(_ context.Context, from pipeline.ImageFrom) (string, error) {
 	return from.Image, nil
 }
@@ -353,6 +386,9 @@ func (p memPlatform) Prepare(ctx context.Context, r pipeline.FleetRequest) (flee
 	return fleet, p.change(ctx, "prepare", func() error {
 		if _, ok := p.images[r.Image]; !ok && r.Image != "" {
 			return pipeline.Errorf(pipeline.CodeNotFound, "prepare", "no image %s", r.Image)
+		}
+		if p.failsAt != "" && p.failsAt == r.Env["PENSTOCK_TARGET"]+"/"+r.Env["PENSTOCK_BUILD"] {
+			return pipeline.Errorf(pipeline.CodeFailed, "prepare", "the service never became healthy")
 		}
 		if p.unhealthy[r.Artifact] || p.unhealthy[r.Image] {
 			return pipeline.Errorf(pipeline.CodeFailed, "prepare", "the service never became healthy")
@@ -421,6 +457,9 @@ func (p memPlatform) Shift(ctx context.Context, id, fleet string, t pipeline.Tra
 		case env.pending == fleet:
 			env.serving, env.pending = fleet, ""
 			p.shifted++
+			if p.onShift != nil {
+				p.onShift(env)
+			}
 		}
 		report = p.report(id)
 		return nil
@@ -466,6 +505,7 @@ func (p memPlatform) Trust(ctx context.Context, id string, proxies []string) err
 	return p.change(ctx, "trust", func() error { p.envs[id].proxies = proxies; return nil })
 }
 
+func (p memPlatform) Ringing(context.Context, []string) ([]string, error)                 { return p.ringing, nil }
 func (p memPlatform) Foresee(context.Context, pipeline.Foresight) (string, error)         { return "", nil }
 func (p memPlatform) CheckLaunch(context.Context, string, string, *pipeline.Volume) error { return nil }
 func (p memPlatform) CheckService(pipeline.Service) error                                 { return nil }
@@ -540,6 +580,11 @@ func (m memRunner) Run(ctx context.Context, r pipeline.StepRequest) (pipeline.St
 	err := m.do(ctx, func() error {
 		m.stepRuns[r.Step.Command]++
 		m.seenBy[r.Step.Command] = r
+		if r.Step.Name == m.stepFails && r.Step.Name != "" {
+			m.stepFails = ""
+			result.Status = pipeline.RunFailed
+			return pipeline.Errorf(pipeline.CodeFailed, "step", "step %q failed", r.Step.Name)
+		}
 		if r.Step.Command == "fail" || r.Step.Command == "fail "+r.Env["PENSTOCK_BUILD"] {
 			result.Status = pipeline.RunFailed
 			return pipeline.Errorf(pipeline.CodeFailed, "step", "step %q failed", r.Step.Name)

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/collect"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 	"github.com/penstock-io/terraform-provider-penstock/internal/run"
@@ -147,7 +148,7 @@ func (m memModules) Site(_ context.Context, environment string) (at pipeline.Mod
 		}
 		at = pipeline.ModuleSite{Applied: site.applied.Fleet, Serving: site.serving.Fleet, Outputs: pipeline.ModuleOutputs{
 			Env:       map[string]string{"DATABASE": "db of " + environment, "OVERRIDDEN": "by the module"},
-			SecretEnv: pipeline.Secrets{"PASSWORD": "hush"},
+			SecretEnv: pipeline.Secrets{"PASSWORD": "hush", "REPLACED": "by the module"},
 			Others:    map[string]json.RawMessage{"console": json.RawMessage(`"https://example.com/"`)},
 			Data:      json.RawMessage(`"data of ` + environment + `"`),
 		}}
@@ -159,7 +160,16 @@ func (m memModules) Site(_ context.Context, environment string) (at pipeline.Mod
 }
 
 func (m memModules) Destroy(ctx context.Context, environment string, _ io.Writer) error {
-	err := m.clear(ctx, "destroy", func() error {
+	err := m.look(func() error {
+		if m.stuck == environment {
+			return pipeline.Errorf(pipeline.CodeFailed, "destroy module", "the database is protected")
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	err = m.clear(ctx, "destroy", func() error {
 		if site := m.sites[environment]; site != nil {
 			site.half = true
 		}
@@ -214,13 +224,13 @@ func TestModuleOutputs(t *testing.T) {
 	d := withModule(t, beside)
 	d.shop.Module.Variables = map[string]json.RawMessage{"size": json.RawMessage(`"small"`), "zones": json.RawMessage(`["a"]`)}
 	stages := route("1")
-	stages[1].Env.Env = map[string]string{"OVERRIDDEN": "by the stage"}
+	stages[1].Env.Env = map[string]string{"OVERRIDDEN": "by the stage", "REPLACED": "by the stage"}
 	stages[1].Env.Variables = map[string]json.RawMessage{"size": json.RawMessage(`"large"`)}
 	stages[1].Steps = []pipeline.Step{{Name: "journeys", Command: "journeys"}}
 	d.during["journeys"] = func() {
 		for id, env := range d.envs {
 			r, site := env.requests[env.pending], d.sites[id]
-			if r.Env["DATABASE"] != "db of "+id || r.Env["OVERRIDDEN"] != "by the stage" || r.Secrets["PASSWORD"] != "hush" {
+			if r.Env["DATABASE"] != "db of "+id || r.Env["OVERRIDDEN"] != "by the stage" || r.Secrets["PASSWORD"] != "hush" || r.Env["REPLACED"] != "by the stage" || r.Secrets["REPLACED"] != "" {
 				t.Errorf("the service gets %v and %d secrets", r.Env, len(r.Secrets))
 			}
 			if v := site.applied.Variables; string(v["size"]) != `"large"` || string(v["zones"]) != `["a"]` {
@@ -326,6 +336,75 @@ func TestModuleExpires(t *testing.T) {
 				t.Errorf("it is %s", env.Status)
 			}
 		})
+	}
+}
+
+// An environment whose module can't be destroyed at its time is listed with the reason, is in
+// nobody's way, and is tried again. It has then ended at its time, for its configuration, too.
+func TestModuleStaysAtItsTime(t *testing.T) {
+	for _, f := range []form{beside, instead} {
+		t.Run(string(f), func(t *testing.T) {
+			d := withModule(t, f)
+			d.mustApply(route("1")[:2])
+			for _, name := range []string{"alice", "bob"} {
+				_, err := d.Environments.Launch(d.ctx, run.LaunchRequest{Pipeline: "shop", Name: name, Build: build("1"), TTL: time.Hour, Configured: "here"})
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			find := func(name string) pipeline.Environment {
+				env, _ := d.seen().PersonEnvironment(name)
+				return env
+			}
+			alice := find("alice")
+			d.stuck = alice.ID
+			d.later(2 * time.Hour)
+			d = d.again()
+			if _, err := d.Collector.EndExpired(d.ctx); err == nil || !strings.Contains(err.Error(), `self-service environment "alice"`) || !strings.Contains(err.Error(), "the database is protected") {
+				t.Errorf("the end of what can't end: %v", err)
+			}
+			if env := find("bob"); env.Status != pipeline.EnvExpired || env.Module != nil || len(d.sites) != 1 {
+				t.Errorf("bob's environment is %s, and %d modules are left", env.Status, len(d.sites))
+			}
+			for range 2 {
+				if env := find("alice"); env.Status != pipeline.EnvEnding || !strings.Contains(env.Reason, "the database is protected") || env.Module == nil {
+					t.Errorf("alice's environment is %s: %s", env.Status, env.Reason)
+				}
+				_, err := d.Collector.Collect(d.ctx, collect.Request{})
+				if err == nil {
+					t.Error("garbage that can't be collected is no error")
+				}
+			}
+			d.stuck = ""
+			if next, err := d.Collector.EndExpired(d.ctx); err != nil || !next.IsZero() {
+				t.Errorf("once it can end: %s, %v", next, err)
+			}
+			if env := find("alice"); env.Status != pipeline.EnvExpired || env.Module != nil || env.Reason != "" || len(d.sites) != 0 {
+				t.Errorf("alice's environment is %s (%s), and %d modules are left", env.Status, env.Reason, len(d.sites))
+			}
+		})
+	}
+}
+
+// What a launch left that died is ended at its time, and nothing of it is listed.
+func TestModuleOfDeadLaunch(t *testing.T) {
+	d := withModule(t, beside)
+	d.mustApply(route("1")[:2])
+	if err := d.launch(build("1"), 1); err != nil {
+		t.Fatal(err)
+	}
+	env, _ := d.seen().PersonEnvironment("alice")
+	env.Status = pipeline.EnvLaunching
+	if _, err := (memLedger{d.life}).ledger().Append(d.ctx, pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{{Kind: pipeline.EnvironmentChanged, Actor: "ada", Facts: pipeline.Facts{Environment: &env}}}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Collector.EndExpired(d.ctx); err != nil || len(d.sites) != 1 {
+		t.Errorf("before its time: %v, %d modules", err, len(d.sites))
+	}
+	d.later(2 * time.Hour)
+	_, err := d.Collector.EndExpired(d.ctx)
+	if _, listed := d.seen().PersonEnvironment("alice"); err != nil || listed || len(d.sites) != 0 {
+		t.Errorf("at its time: %v, listed %t, %d modules", err, listed, len(d.sites))
 	}
 }
 

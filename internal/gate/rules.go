@@ -4,6 +4,8 @@
 package gate
 
 import (
+	"slices"
+
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -48,6 +50,7 @@ const (
 	WhyScaling       WhyKind = "scaling"        // the number of instances is to follow the load in another way
 	WhyProxies       WhyKind = "proxies"        // the endpoint is to trust other proxies
 	WhyFinish        WhyKind = "finish"         // service.finish is due
+	WhyTargetLeft    WhyKind = "target_left"    // the stage has the Target no longer
 	WhyPassed        WhyKind = "passed"         // the candidate passed before
 	WhyOverridden    WhyKind = "overridden"     // the candidate was let through
 	WhyDecided       WhyKind = "decided"        // the build in the environment is decided
@@ -60,10 +63,18 @@ type Why struct {
 	Number    int64  // of Build; 0 where it is not known
 	Actor     string // of WhyRetry
 	Instances int    // of WhyScale
+	Target    string // of a stage with several: the one that it is about
 }
 
 // String says it as runs record it.
 func (w Why) String() string {
+	if w.Target == "" {
+		return w.text()
+	}
+	return "at target " + w.Target + ", " + w.text()
+}
+
+func (w Why) text() string {
 	switch w.Kind {
 	case WhyNew:
 		return w.build() + " has not run here"
@@ -95,6 +106,8 @@ func (w Why) String() string {
 		return "its endpoint is to trust other proxies"
 	case WhyFinish:
 		return "service.finish of " + w.build() + " is due"
+	case WhyTargetLeft:
+		return "its environment is to end, as the stage has the target no longer"
 	case WhyPassed:
 		return w.build() + " passed before"
 	case WhyOverridden:
@@ -359,6 +372,8 @@ func (r *rules) environmentAction(stage pipeline.Stage, candidate, digest string
 		return action, Why{Kind: kind, Build: candidate, Instances: stage.Instances(r.Pipeline)}
 	}
 	switch {
+	case stage.Spread():
+		return r.targetsAction(stage, candidate)
 	case stage.Persistent():
 		env, ok := r.RunEnvironment(stage.Name, pipeline.ForStage)
 		switch {
@@ -386,4 +401,34 @@ func (r *rules) environmentAction(stage pipeline.Stage, candidate, digest string
 		}
 	}
 	return ActionNone, Why{}
+}
+
+// urgency orders what has to be done to the environments of a stage at its targets: what comes
+// first includes the rest.
+var urgency = []Action{ActionRun, ActionRestore, ActionAdjust, ActionFinish}
+
+// targetsAction returns what has to be done to the environments of a stage at its targets.
+func (r *rules) targetsAction(stage pipeline.Stage, candidate string) (Action, Why) {
+	found, why := ActionNone, Why{}
+	if left := r.LeftTargets(stage); len(left) > 0 {
+		_, target := pipeline.CutTarget(left[0])
+		found, why = ActionAdjust, Why{Kind: WhyTargetLeft, Build: candidate, Target: target}
+	}
+	for _, at := range stage.AtTargets() {
+		action, because := r.environmentAction(at, candidate, at.Digest(r.Pipeline))
+		if action != ActionNone && (found == ActionNone || slices.Index(urgency, action) < slices.Index(urgency, found)) {
+			found, why = action, because
+			why.Target = at.At.Name
+		}
+	}
+	return found, why
+}
+
+// AtTarget returns the move by which a stage at one of its targets comes to run a build.
+func AtTarget(st *pipeline.State, at pipeline.Stage, build string) Move {
+	r := newRules(st)
+	m := r.start(at)
+	m.Candidate = known(build)
+	m.Action, m.Why = r.environmentAction(at, build, at.Digest(st.Pipeline))
+	return m
 }

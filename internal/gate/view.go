@@ -4,6 +4,7 @@
 package gate
 
 import (
+	"slices"
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -69,8 +70,17 @@ type Standing struct {
 	// Environment is where the build can be seen: the persistent environment, or the one to
 	// try it in. It is nil if there is none, or if it does not answer.
 	Environment *pipeline.Environment
+	Targets     []TargetStanding   // of a stage with several, in the order of their waves
 	Pause       *pipeline.Pause    // nil unless the stage is paused
 	Override    *pipeline.Override // by which the build passed there, also if it does not count any more
+}
+
+// TargetStanding is what a stage is at, at one of its targets.
+type TargetStanding struct {
+	pipeline.StageTarget
+	Build       string                // that its environment runs; empty for none
+	Since       time.Time             // it does; zero if that is not known
+	Environment *pipeline.Environment // nil for none
 }
 
 // NextKind says why what comes next has not come yet.
@@ -188,9 +198,12 @@ func (r *rules) current(s pipeline.Stage) Standing {
 	at := r.Current[s.Name]
 	c := Standing{Build: at.Build, Run: at.Run, Since: at.At}
 	for _, purpose := range []pipeline.EnvironmentPurpose{pipeline.ForStage, pipeline.ForInquiry} {
-		if env, ok := r.RunEnvironment(s.Name, purpose); ok && c.Environment == nil && env.Serves() {
+		if env, ok := r.EnvironmentOf(s, purpose); ok && c.Environment == nil && env.Serves() {
 			c.Environment = &env
 		}
+	}
+	for _, at := range s.AtTargets() {
+		c.Targets = append(c.Targets, r.atTarget(s, at))
 	}
 	if p, paused := r.Pauses[s.Name]; paused {
 		c.Pause = &p
@@ -199,6 +212,18 @@ func (r *rules) current(s pipeline.Stage) Standing {
 		c.Override = &o
 	}
 	return c
+}
+
+// atTarget returns what a stage is at, at one of its targets.
+func (r *rules) atTarget(s, at pipeline.Stage) TargetStanding {
+	t := TargetStanding{StageTarget: s.Targets[slices.IndexFunc(s.Targets, func(t pipeline.StageTarget) bool { return t.Name == at.At.Name })]}
+	if env, ok := r.RunEnvironment(at.Name, pipeline.ForStage); ok {
+		t.Environment, t.Build = &env, env.Build
+	}
+	if current := r.Current[at.Name]; current.Build == t.Build {
+		t.Since = current.At
+	}
+	return t
 }
 
 // comes returns what comes next at a stage.
@@ -364,7 +389,7 @@ func (r *rules) signal(s pipeline.Stage, v View) Signal {
 	if !s.Persistent() || v.Current.Build == "" {
 		return v.Next.Signal
 	}
-	env, ok := r.RunEnvironment(s.Name, pipeline.ForStage)
+	env, ok := r.EnvironmentOf(s, pipeline.ForStage)
 	switch {
 	case ok && env.Status == pipeline.EnvRunning:
 		return SignalServing

@@ -46,5 +46,11 @@ func (noImages) Publish(context.Context, pipeline.PublishRequest) (map[string]st
 	return nil, none("publish")
 }
 
+// Point implements pipeline.Images.
+func (noImages) Point(context.Context, pipeline.PointRequest) error { return none("point channel") }
+
+// Unpoint implements pipeline.Images.
+func (noImages) Unpoint(context.Context, pipeline.UnpointRequest) error { return nil }
+
 // RemoveImage implements pipeline.Images.
 func (noImages) RemoveImage(context.Context, string) error { return nil }

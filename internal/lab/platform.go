@@ -201,6 +201,9 @@ func (p *platform) CheckLaunch(context.Context, string, string, *pipeline.Volume
 // CheckService implements pipeline.Platform.
 func (p *platform) CheckService(pipeline.Service) error { return nil }
 
+// Ringing implements pipeline.Platform.
+func (p *platform) Ringing(context.Context, []string) ([]string, error) { return nil, nil }
+
 // Trust implements pipeline.Platform.
 func (p *platform) Trust(context.Context, string, []string) error { return nil }
 

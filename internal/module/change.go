@@ -32,12 +32,10 @@ func (m *Modules) change(ctx context.Context, op string, site *keptSite, to io.W
 	if err := site.reload(ctx, op); err != nil {
 		return err
 	}
-	log := m.newLog(to, in, site.Applied, site.Serving)
+	log := m.newLog(to, in, site.site)
 	defer func() { _ = log.Finish() }()
-	if site.version != "" && len(site.fences) > 0 { // whoever was displaced can't write from now on
-		if err := site.save(ctx, op); err != nil {
-			return err
-		}
+	if err := site.show(ctx, op); err != nil { // whoever was displaced can't write from now on
+		return err
 	}
 	w, err := m.openWorkdir(ctx, site.environment, log)
 	if err != nil {
@@ -77,7 +75,7 @@ func (c *change) apply(ctx context.Context, in *inputs, data []byte, allowDestro
 		return err
 	}
 	if lost := losing(plan.changes, c.site.State, kept); len(lost) > 0 && !allowDestroy {
-		return refuse(c.op, lost)
+		return refuse(t.of(c.op), lost)
 	}
 	// The record comes before the first resource, so that none is without one.
 	if _, err := c.m.config.Store.Put(ctx, c.site.spot.pack(in.Package), data, ""); err != nil && pipeline.CodeOf(err) != pipeline.CodeConflict {
@@ -92,7 +90,7 @@ func (c *change) apply(ctx context.Context, in *inputs, data []byte, allowDestro
 			return err
 		}
 	}
-	c.done = plan.changes
+	c.op, c.done = t.of(c.op), plan.changes
 	return c.applied(ctx)
 }
 

@@ -55,12 +55,11 @@ func installCloud(dir string) error {
 	if err != nil {
 		return err
 	}
-	to := filepath.Join(dir, cloudAddress, "1.0.0", runtime.GOOS+"_"+runtime.GOARCH)
-	if err := os.MkdirAll(to, 0o755); err != nil {
-		return err
-	}
-	if err := os.Symlink(self, filepath.Join(to, "terraform-provider-cloud")); err != nil {
-		return err
+	for _, address := range []string{cloudAddress, strings.Replace(cloudAddress, "terraform.io", "opentofu.org", 1)} {
+		to := filepath.Join(dir, address, "1.0.0", runtime.GOOS+"_"+runtime.GOARCH)
+		if err := errors.Join(os.MkdirAll(to, 0o755), os.Symlink(self, filepath.Join(to, "terraform-provider-cloud"))); err != nil {
+			return err
+		}
 	}
 	file := filepath.Join(dir, "terraformrc")
 	text := fmt.Sprintf("provider_installation {\n  filesystem_mirror {\n    path = %q\n  }\n}\n", dir)

@@ -20,7 +20,7 @@ import (
 // configuration is what has to be known of a Terraform module before Terraform runs.
 type configuration struct {
 	variables map[string]variable
-	outputs   map[string]bool
+	outputs   map[string]bool // by name, whether it is sensitive
 	calls     []call
 	backend   string // "cloud" or "backend", where the module has one
 	encrypts  bool   // OpenTofu shall encrypt its state
@@ -70,6 +70,7 @@ var terraformSchema = &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{
 
 var (
 	variableSchema = &hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "default"}, {Name: "ephemeral"}}}
+	outputSchema   = &hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "sensitive"}}}
 	callSchema     = &hcl.BodySchema{Attributes: []hcl.AttributeSchema{{Name: "source"}}}
 )
 
@@ -167,7 +168,8 @@ func (c *configuration) read(body hcl.Body) hcl.Diagnostics {
 				}
 			}
 		case "output":
-			c.outputs[b.Labels[0]] = true
+			attributes, _, _ := b.Body.PartialContent(outputSchema)
+			c.outputs[b.Labels[0]] = c.outputs[b.Labels[0]] || isTrue(attributes.Attributes["sensitive"])
 		case "terraform":
 			c.readSettings(b.Body)
 		}

@@ -134,6 +134,7 @@ func (f *follower) line(line []byte) {
 	f.take(e)
 }
 
+// say writes what others print, for which the log has a certain room.
 func (f *follower) say(format string, args ...any) { fmt.Fprintf(f.log, format+"\n", args...) }
 
 // doing are what Terraform does with a resource, in words, and what it has done.
@@ -158,19 +159,19 @@ func (f *follower) take(e event) {
 	case "apply_start":
 		f.running[address] = started{now, f.now()}
 		if e.Hook.Action != "read" {
-			f.say("%s: %s", address, now)
+			f.log.Note("%s: %s", address, now)
 		}
 	case "apply_progress":
 		f.say("%s: still %s after %s", address, now, took)
 	case "apply_complete":
 		delete(f.running, address)
 		if e.Hook.Action != "read" {
-			f.say("%s: %s in %s", address, done, took)
+			f.log.Note("%s: %s in %s", address, done, took)
 		}
 	case "apply_errored":
 		delete(f.running, address)
 		f.broken = append(f.broken, address)
-		f.say("%s: failed after %s", address, took)
+		f.log.Note("%s: failed after %s", address, took)
 	case "provision_progress":
 		f.say("%s (%s): %s", address, e.Hook.Provisioner, strings.TrimRight(e.Hook.Output, "\n"))
 	case "planned_change":
@@ -181,12 +182,12 @@ func (f *follower) take(e event) {
 		if e.Diagnostic == nil {
 			return
 		}
-		f.say("%s: %s", e.Diagnostic.Severity, e.Diagnostic.text(f.shown))
+		f.log.Note("%s: %s", e.Diagnostic.Severity, e.Diagnostic.text(f.shown))
 		if e.Diagnostic.Severity == "error" {
 			f.errors = append(f.errors, *e.Diagnostic)
 		}
 	case "change_summary":
-		f.say("%s", e.Message)
+		f.log.Note("%s", e.Message)
 	case "log":
 		if e.Level == "error" {
 			f.say("%s", e.Message)
@@ -206,7 +207,7 @@ func (f *follower) planned(to *[]pipeline.ModuleChange, e event) {
 	c := pipeline.ModuleChange{Address: e.Change.Resource.Address, Type: e.Change.Resource.Type, Action: actions[e.Change.Action]}
 	*to = append(*to, c)
 	if e.Type == "planned_change" && !f.planSaid && c.Action != pipeline.ModuleRead {
-		f.say("%s: to %s", c.Address, c.Action)
+		f.log.Note("%s: to %s", c.Address, c.Action)
 	}
 }
 

@@ -30,6 +30,7 @@ type part struct {
 	World     string
 	Package   string
 	Cache     string
+	Token     int64 // of its lease
 	Variables map[string]json.RawMessage
 }
 
@@ -43,16 +44,21 @@ func play(file string) {
 		panic(err)
 	}
 	m := New(Config{Dir: filepath.Join(p.World, "work"), Store: NewDirStore(filepath.Join(p.World, "store")), CacheDir: p.Cache, Grace: 30 * time.Second, SaveEvery: 50 * time.Millisecond})
-	_, err = m.Apply(context.Background(), pipeline.ModuleRequest{Environment: "e-1", Package: p.Package, Variables: p.Variables, Facts: pipeline.ModuleFacts{Stage: "acceptance"}, AllowDestroy: true, Log: os.Stdout})
+	_, err = m.Under(fence(p.Token)).Apply(context.Background(), pipeline.ModuleRequest{Environment: "e-1", Package: p.Package, Variables: p.Variables, Facts: pipeline.ModuleFacts{Stage: "acceptance"}, AllowDestroy: true, Log: os.Stdout})
 	fmt.Println("the end:", err)
 	os.Exit(0)
 }
 
-// apply starts a Penstock of its own that applies a module.
-func (w *world) elsewhere(pkg string, variables map[string]json.RawMessage) *exec.Cmd {
+// fence is a lease of the environment that is changed. Each taker of it has a higher token.
+func fence(token int64) pipeline.Fence {
+	return pipeline.Fence{Key: "shop/stage/acceptance", Token: token}
+}
+
+// elsewhere starts a Penstock of its own that applies a module.
+func (w *world) elsewhere(token int64, pkg string, variables map[string]json.RawMessage) *exec.Cmd {
 	w.Helper()
 	file := filepath.Join(w.TempDir(), "part.json")
-	w.ok(os.WriteFile(file, raw(part{w.dir, pkg, filepath.Join(w.dir, "cache"), variables}), 0o600))
+	w.ok(os.WriteFile(file, raw(part{w.dir, pkg, filepath.Join(w.dir, "cache"), token, variables}), 0o600))
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), playVariable+"="+file)
 	w.ok(cmd.Start())
@@ -72,6 +78,7 @@ func TestKilledAtRandom(t *testing.T) {
 	for _, name := range names {
 		w.behave(dir, "slow-"+name, "100ms")
 	}
+	token := int64(0)
 	for range kills() {
 		var some []string
 		for _, name := range names {
@@ -80,7 +87,8 @@ func TestKilledAtRandom(t *testing.T) {
 			}
 		}
 		variables["names"] = raw(append([]string{}, some...))
-		cmd := w.elsewhere(pkg, variables)
+		token++
+		cmd := w.elsewhere(token, pkg, variables)
 		timer := time.NewTimer(time.Duration(random.Int64N(int64(2 * time.Second))))
 		<-timer.C
 		_ = cmd.Process.Kill()
@@ -89,10 +97,11 @@ func TestKilledAtRandom(t *testing.T) {
 	variables["names"] = raw([]string{"b", "d"})
 	r := w.request(pkg)
 	r.Variables, r.AllowDestroy = variables, true
-	_, err := w.Apply(t.Context(), r)
+	last := w.Under(fence(token + 1))
+	_, err := last.Apply(t.Context(), r)
 	w.ok(err)
 	w.has(dir, "b", "d")
-	w.ok(w.Destroy(t.Context(), "e-1", &w.log))
+	w.ok(last.Destroy(t.Context(), "e-1", &w.log))
 	w.has(dir)
 }
 
@@ -140,7 +149,7 @@ func TestKillAny(t *testing.T) {
 			dir, variables := w.cloud("a", "b")
 			w.behave(dir, "slow-a", "300ms")
 			w.behave(dir, "slow-b", "2s")
-			cmd := w.elsewhere(pkg, variables)
+			cmd := w.elsewhere(1, pkg, variables)
 			var family []int
 			w.shortly("creation", func() bool {
 				family = []int{cmd.Process.Pid}
@@ -167,12 +176,16 @@ func TestKillAny(t *testing.T) {
 			r := w.request(pkg)
 			r.Variables = variables
 			w.ok(os.Remove(filepath.Join(dir, "slow-b")))
-			_, err := w.Apply(t.Context(), r)
+			next := w.Under(fence(2))
+			_, err := next.Apply(t.Context(), r)
 			w.ok(err)
 			w.has(dir, "a", "b")
 			w.shortly("end of the provider", func() bool { return !provider.Alive() })
-			w.ok(w.Destroy(t.Context(), "e-1", &w.log))
+			w.ok(next.Destroy(t.Context(), "e-1", &w.log))
 			w.has(dir)
+			if strings.Contains(w.said(), "warning") {
+				t.Errorf("what was taken over is said to be displaced")
+			}
 		})
 	}
 }
@@ -189,7 +202,7 @@ func TestLeftBehind(t *testing.T) {
 	old := state(1, "a")
 	for name, c := range map[string]struct {
 		left, errored []byte
-		displaced     bool
+		displaced     []byte // the state of somebody who was quicker
 		want          []byte
 		kept, says    string
 	}{
@@ -200,7 +213,7 @@ func TestLeftBehind(t *testing.T) {
 		"emptied":   {left: []byte{}, want: old},
 		"part":      {left: state(2, "b")[:60], want: old, kept: "damaged-*", says: "is damaged"},
 		"errored":   {left: state(2, "b")[:60], errored: state(3, "c"), want: state(3, "c"), says: "is taken over"},
-		"displaced": {left: state(2, "b"), displaced: true, want: old, kept: "displaced-*", says: "[t.b]"},
+		"displaced": {left: state(2, "b"), displaced: state(2, "c"), want: state(2, "c"), kept: "displaced-*", says: "[t.b]"},
 	} {
 		site := w.site("e-" + name)
 		site.spot = spotOf(site.environment, pipeline.ModuleFacts{})
@@ -216,12 +229,15 @@ func TestLeftBehind(t *testing.T) {
 			w.ok(writeFile(filepath.Join(d.tree(), "env", "errored.tfstate"), c.errored))
 		}
 		next := w.site(site.environment)
-		if c.displaced {
+		if c.displaced != nil {
 			w.ok(next.reload(t.Context(), "test"))
+			next.State = c.displaced
 			w.ok(next.save(t.Context(), "test"))
 			next = w.site(site.environment)
 		}
+		next.fences = []pipeline.Fence{fence(2)}
 		w.ok(next.reload(t.Context(), "test"))
+		w.ok(next.show(t.Context(), "test"))
 		w.log.Reset()
 		w.ok(d.recover(t.Context(), next, time.Now(), log))
 		stored, _, _, err := find(t.Context(), w.store, site.environment)

@@ -18,6 +18,9 @@ const factsVariable = "penstock"
 // inputsOf returns the inputs of a request for the package with a digest.
 func inputsOf(r pipeline.ModuleRequest, digest string) (*inputs, error) {
 	in := &inputs{Package: digest, Fleet: r.Fleet, Program: r.Program, Variables: r.Variables, Facts: r.Facts, Stateful: r.Stateful, Timeout: r.Timeout}
+	if !r.Target.Home() {
+		in.Target = &r.Target
+	}
 	for name, secret := range r.Secrets {
 		if in.Secrets == nil {
 			in.Secrets = map[string]json.RawMessage{}

@@ -6,6 +6,7 @@ package module
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"time"
 
@@ -19,7 +20,7 @@ func lockFile(ctx context.Context, name, what string) (*os.File, error) {
 	if err != nil {
 		return nil, pipeline.Errorf(pipeline.CodeFailed, "lock "+what, "%w", err)
 	}
-	busy := errors.New("another process has it")
+	busy := fmt.Errorf("another process has locked %s", name)
 	err = poll.Until(ctx, poll.Schedule{First: 5 * time.Millisecond, Max: 200 * time.Millisecond, Factor: 1.5, What: what},
 		func(context.Context) (poll.Probe, error) {
 			mine, err := tryLock(file)
@@ -36,7 +37,7 @@ func lockFile(ctx context.Context, name, what string) (*os.File, error) {
 	case errors.Is(err, context.Canceled):
 		return nil, pipeline.Errorf(pipeline.CodeCancelled, "lock "+what, "%w", err)
 	case errors.Is(err, busy):
-		return nil, pipeline.Errorf(pipeline.CodeLocked, "lock "+what, "%w", err).WithHint("Wait until it ends, and try again.")
+		return nil, pipeline.Errorf(pipeline.CodeLocked, "lock "+what, "%w", err).WithHint("Wait until it ends, and try again. `fuser %s` shows which process it is.", name)
 	}
 	return nil, pipeline.Errorf(pipeline.CodeFailed, "lock "+what, "%w", err)
 }

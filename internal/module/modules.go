@@ -29,7 +29,10 @@ type Config struct {
 	Store    Store  // of states, inputs and packages
 	CacheDir string // of providers, for all modules of this machine; empty: below Dir. The user's own setting of Terraform goes first
 	Logger   hclog.Logger
-	Now      func() time.Time
+	// Environ returns the variables by which Terraform's providers reach a target; one that is
+	// empty is removed. Nil: no target needs any.
+	Environ func(context.Context, pipeline.Target) (map[string]string, error)
+	Now     func() time.Time
 	// Grace is what a cancelled Terraform has to end what is under way; 0 means DefaultGrace.
 	Grace time.Duration
 	// LockWait bounds the wait for another change of the same environment on this machine;
@@ -134,7 +137,7 @@ func noModule(op, environment string) error {
 func (m *Modules) look(ctx context.Context, op string, s site, in *inputs, content func() ([]byte, error), to io.Writer, options ...string) (pipeline.ModulePlan, error) {
 	ctx, cancel := limited(ctx, in.Timeout)
 	defer cancel()
-	log := m.newLog(to, in)
+	log := m.newLog(to, in, s)
 	defer func() { _ = log.Finish() }()
 	w, err := m.scratch(ctx)
 	if err != nil {
@@ -179,7 +182,7 @@ func (m *Modules) Apply(ctx context.Context, r pipeline.ModuleRequest) (pipeline
 		err := c.apply(ctx, in, data, r.AllowDestroy, nil)
 		if err == nil {
 			out, err = expandOutputs(c.site.Outputs)
-			out.Changes = c.done
+			out.Changes, err = c.done, pipeline.During(c.op, err)
 		}
 		return err
 	})
@@ -316,12 +319,12 @@ func (m *Modules) tidy(ctx context.Context, site *keptSite) error {
 // logRoom bounds what one change of a module writes to its log.
 const logRoom = 16 << 20
 
-func (m *Modules) newLog(to io.Writer, of ...*inputs) *runlog.Log {
-	var secrets []pipeline.Secret
-	for _, in := range of {
-		if in != nil {
-			secrets = append(secrets, in.secrets()...)
-		}
+// newLog makes the log of a change. It shows none of what is known to be secret: a secret that
+// the module is about to make is Terraform's to hide.
+func (m *Modules) newLog(to io.Writer, in *inputs, s site) *runlog.Log {
+	secrets := s.secrets()
+	if in != nil {
+		secrets = append(secrets, in.secrets()...)
 	}
 	return runlog.New(to, runlog.Options{Hide: pipeline.NewRedactor(secrets...), Room: logRoom})
 }

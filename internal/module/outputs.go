@@ -6,6 +6,7 @@ package module
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -30,14 +31,14 @@ func expandOutputs(all map[string]output) (pipeline.ModuleOutputs, error) {
 			out.Value = dense.Bytes()
 		}
 		switch name {
-		case "env":
-			err = expandEnv(&o, out)
+		case "env", secretEnv:
+			err = expandEnv(&o, name, out)
 		case "endpoint":
 			o.Endpoint, err = expandEndpoint(out)
 		case "instance":
 			o.Instance, err = expandInstance(out)
 		case "data":
-			o.Data = out.Value
+			o.Data, err = expandData(out)
 		default:
 			if !out.Sensitive {
 				if o.Others == nil {
@@ -47,11 +48,14 @@ func expandOutputs(all map[string]output) (pipeline.ModuleOutputs, error) {
 			}
 		}
 		if err != nil {
-			return pipeline.ModuleOutputs{}, pipeline.Errorf(pipeline.CodeInvalid, "read outputs of module", "output %q %w", name, err).
-				WithHint("Correct the output in the module.")
+			return pipeline.ModuleOutputs{}, wrongOutput("read outputs of module", name, err)
 		}
 	}
 	return o, nil
+}
+
+func wrongOutput(op, name string, err error) error {
+	return pipeline.Errorf(pipeline.CodeInvalid, op, "output %q %w", name, err).WithHint("Correct the output in the module.")
 }
 
 func isNull(value json.RawMessage) bool {
@@ -75,21 +79,39 @@ func kind(value json.RawMessage) string {
 	return "a number"
 }
 
-// expandEnv reads the variables of the service and of steps. A null one is left out.
-func expandEnv(o *pipeline.ModuleOutputs, out output) error {
+// secretEnv is the output of variables that are secrets, beside those in the output "env".
+const secretEnv = "secret_env"
+
+var errNotSensitive = errors.New("is not sensitive, so that Terraform would show it: set sensitive = true there")
+
+// ownPrefix begins the names of the variables that Penstock sets itself.
+const ownPrefix = "PENSTOCK_"
+
+// expandEnv reads the variables of the service and of steps from one of the outputs that have
+// them. A null one is left out.
+func expandEnv(o *pipeline.ModuleOutputs, from string, out output) error {
 	var values map[string]json.RawMessage
+	if from == secretEnv && !out.Sensitive {
+		return errNotSensitive
+	}
 	if json.Unmarshal(out.Value, &values) != nil {
 		return fmt.Errorf("is %s, and has to be a map of strings", kind(out.Value))
 	}
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		text, ok := scalar(values[name])
+		_, plain := o.Env[name]
+		_, secret := o.SecretEnv[name]
 		switch {
 		case isNull(values[name]):
 			continue
+		case plain || secret: // of the other output: a map has a name once
+			return fmt.Errorf("has %q, and so has the output \"env\": a variable has one value", name)
 		case !ok:
 			return fmt.Errorf("has %s as %q, and each of its values has to be a string, a number or a bool: encode it, with jsonencode for instance", kind(values[name]), name)
 		case name == "" || strings.ContainsAny(name, "=\x00") || strings.ContainsRune(text, 0):
 			return fmt.Errorf("has %q, which no variable of a command can be", name)
+		case strings.HasPrefix(name, ownPrefix):
+			return fmt.Errorf("has %q, and Penstock itself sets the variables that begin with %s", name, ownPrefix)
 		case out.Sensitive:
 			if o.SecretEnv == nil {
 				o.SecretEnv = pipeline.Secrets{}
@@ -131,6 +153,14 @@ func expandEndpoint(out output) (string, error) {
 		return "", fmt.Errorf("is %q, and has to be a URL with http or https and a host", text)
 	}
 	return text, nil
+}
+
+// expandData reads what the next environment gets as penstock.from.
+func expandData(out output) (json.RawMessage, error) {
+	if kind(out.Value) != "an object" {
+		return nil, fmt.Errorf("is %s, and has to be an object", kind(out.Value))
+	}
+	return out.Value, nil
 }
 
 func expandInstance(out output) (pipeline.ModuleInstance, error) {

@@ -38,6 +38,29 @@ func TestOutputs(t *testing.T) {
 	if err != nil || len(o.Env) > 0 || o.SecretEnv["A"].Reveal() != "hidden" {
 		t.Errorf("a sensitive env: %+v, %v", o, err)
 	}
+	for _, sensitive := range []bool{false, true} { // beside an env that is secret, too
+		o, err = expandOutputs(map[string]output{
+			"env":        {Value: json.RawMessage(`{"A": "text", "C": null}`), Sensitive: sensitive},
+			"secret_env": {Value: json.RawMessage(`{"B": "hidden", "C": 7, "D": null}`), Sensitive: true},
+		})
+		if err != nil || o.SecretEnv["B"].Reveal() != "hidden" || o.SecretEnv["C"].Reveal() != "7" || o.Env["A"]+o.SecretEnv["A"].Reveal() != "text" || len(o.Env)+len(o.SecretEnv) != 3 || len(o.Others) > 0 {
+			t.Errorf("with a secret_env, and an env that is sensitive %t: %+v, %v", sensitive, o, err)
+		}
+	}
+}
+
+// A variable has one value.
+func TestTwiceInOutputs(t *testing.T) {
+	t.Parallel()
+	for _, sensitive := range []bool{false, true} {
+		_, err := expandOutputs(map[string]output{
+			"env":        {Value: json.RawMessage(`{"A": "a", "B": "b"}`), Sensitive: sensitive},
+			"secret_env": {Value: json.RawMessage(`{"B": "hidden"}`), Sensitive: true},
+		})
+		if pipeline.CodeOf(err) != pipeline.CodeInvalid || !strings.Contains(err.Error(), `output "secret_env" has "B", and so has the output "env"`) || strings.Contains(err.Error(), "hidden") {
+			t.Errorf("%v", err)
+		}
+	}
 }
 
 func TestWrongOutputs(t *testing.T) {
@@ -47,15 +70,20 @@ func TestWrongOutputs(t *testing.T) {
 		sensitive     bool
 		want          string
 	}{
-		"env is a list":         {"env", `["a"]`, false, `output "env" is a list, and has to be a map of strings`},
-		"env is a text":         {"env", `"a"`, false, `output "env" is a string, and has to be a map`},
-		"env has a list":        {"env", `{"A": ["a"]}`, false, `output "env" has a list as "A"`},
-		"env has a bad name":    {"env", `{"A=B": "a"}`, false, `has "A=B", which no variable`},
-		"endpoint is no URL":    {"endpoint", `"shop.example.com"`, false, `output "endpoint" is "shop.example.com", and has to be a URL`},
-		"endpoint is an object": {"endpoint", `{}`, false, `output "endpoint" is an object`},
-		"endpoint is secret":    {"endpoint", `"http://a"`, true, `is sensitive`},
-		"instance is a text":    {"instance", `"sg-1"`, false, `output "instance" has to be an object of security_group_ids`},
-		"instance has others":   {"instance", `{"security_groups": []}`, false, `unknown field "security_groups"`},
+		"env is a list":           {"env", `["a"]`, false, `output "env" is a list, and has to be a map of strings`},
+		"env is a text":           {"env", `"a"`, false, `output "env" is a string, and has to be a map`},
+		"env has a list":          {"env", `{"A": ["a"]}`, false, `output "env" has a list as "A"`},
+		"env has a bad name":      {"env", `{"A=B": "a"}`, false, `has "A=B", which no variable`},
+		"env has ours":            {"env", `{"PENSTOCK_BUILD": "b"}`, false, `has "PENSTOCK_BUILD", and Penstock itself sets`},
+		"secrets are a list":      {"secret_env", `["a"]`, true, `output "secret_env" is a list, and has to be a map of strings`},
+		"secrets are shown":       {"secret_env", `{"A": "a"}`, false, `output "secret_env" is not sensitive`},
+		"secrets have a bad name": {"secret_env", `{"A=B": "a"}`, true, `output "secret_env" has "A=B", which no variable`},
+		"endpoint is no URL":      {"endpoint", `"shop.example.com"`, false, `output "endpoint" is "shop.example.com", and has to be a URL`},
+		"endpoint is an object":   {"endpoint", `{}`, false, `output "endpoint" is an object`},
+		"endpoint is secret":      {"endpoint", `"http://a"`, true, `is sensitive`},
+		"instance is a text":      {"instance", `"sg-1"`, false, `output "instance" has to be an object of security_group_ids`},
+		"instance has others":     {"instance", `{"security_groups": []}`, false, `unknown field "security_groups"`},
+		"data is a text":          {"data", `"snapshot-1"`, false, `output "data" is a string, and has to be an object`},
 	} {
 		_, err := expandOutputs(map[string]output{c.output: {Value: json.RawMessage(c.value), Sensitive: c.sensitive}})
 		if pipeline.CodeOf(err) != pipeline.CodeInvalid || !strings.Contains(err.Error(), c.want) {

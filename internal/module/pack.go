@@ -113,7 +113,10 @@ func (m *Modules) Pack(ctx context.Context, r pipeline.PackRequest) (instead boo
 	if err == nil {
 		var c configuration
 		c, err = readConfiguration(k.dir(), k.name)
-		instead = c.outputs["endpoint"]
+		_, instead = c.outputs["endpoint"]
+		if sensitive, has := c.outputs[secretEnv]; has && !sensitive {
+			err = wrongOutput(opPack, secretEnv, errNotSensitive)
+		}
 	}
 	if ctx.Err() != nil {
 		return false, ended(ctx, opPack, "")

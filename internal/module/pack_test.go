@@ -31,6 +31,7 @@ func TestPackRefuses(t *testing.T) {
 		"outside":    {map[string]string{"env/main.tf": "module \"a\" {\n  source = \"../../db\"\n}"}, []string{`env/main.tf, line 2: module "../../db" is outside of the checkout`}},
 		"inner":      {map[string]string{"env/main.tf": "module \"a\" {\n  source = \"../db\"\n}", "db/main.tf": "locals {\n  a = nothing.at.all\n}\n"}, []string{"db/main.tf, line 2"}},
 		"encryption": {map[string]string{"env/main.tf": "terraform {\n  encryption {}\n}"}, []string{"encrypts its state"}},
+		"secrets":    {map[string]string{"env/main.tf": "output \"secret_env\" {\n  value = {}\n}"}, []string{`output "secret_env" is not sensitive`}},
 		"pipeline":   {map[string]string{"env/main.tf": "terraform {\n  required_providers {\n    penstock = {\n      source = \"penstock-io/penstock\"\n    }\n  }\n}"}, []string{"can't have pipelines of its own"}},
 	} {
 		err := w.pack(pipeline.PackRequest{Module: pipeline.Module{Directory: "env"}, Checkout: w.checkout(c.files), Out: filepath.Join(t.TempDir(), "out")})

@@ -6,10 +6,13 @@
 package module
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -56,10 +59,79 @@ func TestProgram(t *testing.T) {
 	}
 }
 
+// What a Terraform prints, 1 GiB here, takes neither memory nor disk: the log has a part of it,
+// and all that Terraform itself says.
+func TestPrintsMuch(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	size := 256 << 20
+	if os.Getenv("PENSTOCK_SOAK") != "" {
+		size = 1 << 30
+	}
+	line := `{"type":"provision_progress","hook":{"resource":{"addr":"terraform_data.noise"},"provisioner":"local-exec","output":"` + strings.Repeat("x", 8<<10) + `"}}`
+	program := w.script("terraform", fmt.Sprintf(`
+case $1 in
+version) echo '{"terraform_version": "1.11.0"}' ;;
+plan) exit 2 ;;
+apply)
+  echo '{"type":"apply_start","hook":{"resource":{"addr":"terraform_data.noise"},"action":"create"}}'
+  yes '%s' | head -n %d
+  echo '{"type":"apply_complete","hook":{"resource":{"addr":"terraform_data.noise"},"action":"create"}}'
+  ;;
+esac
+`, line, size/len(line)))
+	r := w.request(w.module("output \"x\" { value = 1 }\n"))
+	r.Program = program
+	file := filepath.Join(w.dir, "log")
+	log, err := os.Create(file)
+	w.ok(err)
+	r.Log = log
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	_, err = w.Apply(t.Context(), r)
+	w.ok(err)
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 64<<20 {
+		t.Errorf("it holds %d MiB more than before", grown>>20)
+	}
+	text, err := os.ReadFile(file)
+	w.ok(err)
+	if len(text) > 20<<20 {
+		t.Errorf("the log has %d MiB", len(text)>>20)
+	}
+	for _, want := range []string{"terraform_data.noise: creating", "more lines were dropped", "terraform_data.noise: created in 0s"} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("the log lacks %q", want)
+		}
+	}
+}
+
 func TestNoProgram(t *testing.T) {
 	w := newWorld(t)
 	t.Setenv("PATH", t.TempDir())
 	w.fails(w.Check(pipeline.Module{Directory: "env"}), pipeline.CodeInvalid, "PATH has neither Terraform nor OpenTofu", "Install one of them")
+}
+
+// A working directory that a stranger has locked is waited for, and the error names the lock.
+func TestLockedDirectory(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.config.LockWait = 3 * noteAfter / 2
+	r := w.request(w.module("output \"x\" { value = 1 }\n"))
+	lock := filepath.Join(w.dir, "work", "e-1", "lock")
+	w.ok(os.MkdirAll(filepath.Dir(lock), 0o700))
+	stranger, err := lockFile(t.Context(), lock, "the test")
+	w.ok(err)
+	_, err = w.Apply(t.Context(), r)
+	w.fails(err, pipeline.CodeLocked, "lock the module of environment e-1", "another process has locked "+lock, "Wait until it ends", "fuser "+lock)
+	if !strings.Contains(w.said(), "another process has locked "+lock) {
+		t.Errorf("the log does not say what it waits for")
+	}
+	w.ok(stranger.Close())
+	_, err = w.Apply(t.Context(), r)
+	w.ok(err)
 }
 
 // A state that a stranger has locked is nobody's to take, and the stranger is not touched.

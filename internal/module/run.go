@@ -9,6 +9,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -32,7 +33,8 @@ type terraform struct {
 	dir       string // of the module
 	shown     string // what the module is called
 	inputs    *inputs
-	ephemeral bool // there are values that an apply needs once more
+	ephemeral bool              // there are values that an apply needs once more
+	env       map[string]string // where the environment is; see Config.Environ
 	log       *runlog.Log
 	redactor  *pipeline.Redactor
 }
@@ -46,6 +48,9 @@ func localBackend(state string) ([]byte, error) {
 	return json.Marshal(map[string]any{"terraform": map[string]any{"backend": map[string]any{"local": map[string]any{"path": state}}}})
 }
 
+// of names the module in what is done with it.
+func (t *terraform) of(op string) string { return fmt.Sprintf("%s %q", op, t.shown) }
+
 // prepare unpacks a package, checks the inputs and installs the providers.
 func (m *Modules) prepare(ctx context.Context, w *workdir, in *inputs, content func() ([]byte, error), log *runlog.Log) (*terraform, error) {
 	const op = "prepare module"
@@ -58,6 +63,11 @@ func (m *Modules) prepare(ctx context.Context, w *workdir, in *inputs, content f
 		return nil, err
 	}
 	t := &terraform{m: m, w: w, program: p, dir: filepath.Join(w.tree(), filepath.FromSlash(of.Directory)), shown: of.Name, inputs: in, log: log, redactor: pipeline.NewRedactor(in.secrets()...)}
+	if in.Target != nil && m.config.Environ != nil {
+		if t.env, err = m.config.Environ(ctx, *in.Target); err != nil {
+			return nil, err
+		}
+	}
 	c, err := readConfiguration(t.dir, of.Name)
 	if err != nil {
 		return nil, err
@@ -81,7 +91,7 @@ func (m *Modules) prepare(ctx context.Context, w *workdir, in *inputs, content f
 
 // init installs the providers, unless they are.
 func (t *terraform) init(ctx context.Context) error {
-	const op = "initialise module"
+	op := t.of("initialise module")
 	override, err := localBackend(t.w.state())
 	if err != nil {
 		return err
@@ -99,12 +109,12 @@ func (t *terraform) init(ctx context.Context) error {
 	}
 	err = t.m.caching(ctx, func(cache string) error {
 		if cache != "" { // what is there needs no registry
-			if t.m.start(ctx, command{program: t.program.path, args: append(args, "-plugin-dir="+cache), dir: t.dir, lock: t.w.lock}) == nil {
+			if t.m.start(ctx, command{program: t.program.path, args: append(args, "-plugin-dir="+cache), dir: t.dir, env: t.env, lock: t.w.lock}) == nil {
 				return nil
 			}
 		}
 		var said kept
-		err := t.m.start(ctx, command{program: t.program.path, args: args, dir: t.dir, stdout: io.Discard, stderr: &said, lock: t.w.lock})
+		err := t.m.start(ctx, command{program: t.program.path, args: args, dir: t.dir, env: t.env, stdout: io.Discard, stderr: &said, lock: t.w.lock})
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
@@ -160,10 +170,11 @@ type planned struct {
 
 // plan makes a plan in the working directory, and reads it.
 func (t *terraform) plan(ctx context.Context, op string, options ...string) (planned, error) {
+	op = t.of(op)
 	f := newFollower(t.log, t.shown, t.m.config.Now)
 	var said kept
 	args := append([]string{"plan", "-json", "-input=false", "-detailed-exitcode", "-out=" + t.w.path("plan"), "-var-file=" + t.w.inputs()}, options...)
-	err := t.m.start(ctx, command{program: t.program.path, args: args, dir: t.dir, stdout: &lines{each: f.line}, stderr: &said, lock: t.w.lock})
+	err := t.m.start(ctx, command{program: t.program.path, args: args, dir: t.dir, env: t.env, stdout: &lines{each: f.line}, stderr: &said, lock: t.w.lock})
 	if ctx.Err() != nil {
 		return planned{}, ended(ctx, op, f.busy())
 	}
@@ -194,7 +205,7 @@ func (t *terraform) plan(ctx context.Context, op string, options ...string) (pla
 func (t *terraform) explain(ctx context.Context, op string, changes []pipeline.ModuleChange) error {
 	var doc bytes.Buffer
 	var said kept
-	err := t.m.start(ctx, command{program: t.program.path, args: []string{"show", "-json", t.w.path("plan")}, dir: t.dir, stdout: &doc, stderr: &said, lock: t.w.lock})
+	err := t.m.start(ctx, command{program: t.program.path, args: []string{"show", "-json", t.w.path("plan")}, dir: t.dir, env: t.env, stdout: &doc, stderr: &said, lock: t.w.lock})
 	if ctx.Err() != nil {
 		return ended(ctx, op, "")
 	}
@@ -234,6 +245,7 @@ func (t *terraform) destroyArgs() []string {
 // change runs a command that changes resources. It is never killed while it may lose one, so
 // its output goes into a file: a pipe would break with this process.
 func (t *terraform) change(ctx context.Context, op string, args ...string) error {
+	op = t.of(op)
 	out, err := os.OpenFile(t.w.path("log"), os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return pipeline.Errorf(pipeline.CodeFailed, op, "%w", err)
@@ -253,7 +265,7 @@ func (t *terraform) change(ctx context.Context, op string, args ...string) error
 	}()
 	busy := make(chan string, 1)
 	context.AfterFunc(ctx, func() { busy <- f.busy() })
-	err = t.m.start(ctx, command{program: t.program.path, args: args, dir: t.dir, stdout: out, stderr: errs, gentle: true, lock: t.w.lock})
+	err = t.m.start(ctx, command{program: t.program.path, args: args, dir: t.dir, env: t.env, stdout: out, stderr: errs, gentle: true, lock: t.w.lock})
 	close(done)
 	<-read
 	switch {

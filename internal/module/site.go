@@ -31,6 +31,7 @@ type inputs struct {
 	Variables map[string]json.RawMessage `json:"variables,omitempty"`
 	Secrets   map[string]json.RawMessage `json:"secrets,omitempty"`
 	Facts     pipeline.ModuleFacts       `json:"facts"`
+	Target    *pipeline.Target           `json:"target,omitempty"` // where the environment is; nil: where the ledger is
 	Stateful  []string                   `json:"stateful,omitempty"`
 	Timeout   time.Duration              `json:"timeout,omitempty"`
 
@@ -48,7 +49,26 @@ func (in *inputs) secrets() []pipeline.Secret {
 	return all
 }
 
-// texts returns the strings and numbers in a JSON value.
+// secrets returns what no log of the environment's module may show: what it was applied with,
+// and the sensitive outputs that it had.
+func (s site) secrets() []pipeline.Secret {
+	var all []pipeline.Secret
+	for _, in := range []*inputs{s.Applied, s.Serving} {
+		if in != nil {
+			all = append(all, in.secrets()...)
+		}
+	}
+	for _, out := range s.Outputs {
+		if out.Sensitive {
+			for _, text := range texts(out.Value) {
+				all = append(all, pipeline.Secret(text))
+			}
+		}
+	}
+	return all
+}
+
+// texts returns the strings in a JSON value.
 func texts(value json.RawMessage) []string {
 	var v any
 	if json.Unmarshal(value, &v) != nil {
@@ -168,6 +188,37 @@ func (k *keptSite) reload(ctx context.Context, op string) error {
 	return k.admit(op)
 }
 
+// put stores the site in place of a version, and returns the new one.
+func (k *keptSite) put(ctx context.Context, version string) (string, error) {
+	data, err := json.Marshal(k.site)
+	if err != nil {
+		return "", err
+	}
+	return k.store.Put(ctx, k.spot.site(), data, version)
+}
+
+// showTries is how often the tokens are shown while another process stores its changes.
+const showTries = 10
+
+// show stores the tokens of the leases in a site that there is, before its change. Its writer
+// stays who it was: what that one left on this machine is still the newest there is.
+func (k *keptSite) show(ctx context.Context, op string) error {
+	for tries := 1; k.version != "" && len(k.fences) > 0; tries++ {
+		version, err := k.put(ctx, k.version)
+		if err == nil {
+			k.version = version
+			return nil
+		}
+		if pipeline.CodeOf(err) != pipeline.CodeConflict || tries == showTries {
+			return pipeline.During(op, err)
+		}
+		if err := k.reload(ctx, op); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // save stores the site. If somebody else has changed it meanwhile, that is CodeLeaseLost when
 // they had a higher token, and CodeConflict otherwise.
 func (k *keptSite) save(ctx context.Context, op string) error {
@@ -175,24 +226,22 @@ func (k *keptSite) save(ctx context.Context, op string) error {
 		return err
 	}
 	k.Writer = k.writer
-	data, err := json.Marshal(k.site)
-	if err != nil {
-		return err
-	}
-	version, err := k.store.Put(ctx, k.spot.site(), data, k.version)
+	version, err := k.put(ctx, k.version)
 	if pipeline.CodeOf(err) == pipeline.CodeConflict {
 		present, at, loadErr := load(ctx, k.store, k.spot)
 		if loadErr != nil {
 			return loadErr
 		}
-		if present.Writer == k.writer { // an answer was lost
-			version, err = k.store.Put(ctx, k.spot.site(), data, at)
-		} else {
-			for _, f := range k.fences {
-				if newest := present.Fences[f.Key]; f.Token < newest {
-					return pipeline.LeaseLost(op, f, newest)
-				}
+		for _, f := range k.fences {
+			if newest := present.Fences[f.Key]; f.Token < newest {
+				return pipeline.LeaseLost(op, f, newest)
 			}
+		}
+		if present.Writer == k.writer { // an answer was lost, or a lease of another key was shown
+			for key, token := range present.Fences {
+				k.Fences[key] = max(token, k.Fences[key])
+			}
+			version, err = k.put(ctx, at)
 		}
 	}
 	if err != nil {

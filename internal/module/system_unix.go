@@ -43,8 +43,8 @@ func leadsSession(pid int) bool {
 	return err == nil && session == pid
 }
 
-// interrupt asks a process to end.
-func interrupt(pid int) { _ = unix.Kill(pid, unix.SIGINT) }
+// interrupt asks a process that leads a session to end, with its group, as a terminal does.
+func interrupt(pid int) { _ = unix.Kill(-pid, unix.SIGINT) }
 
 // syncDir writes a directory's entries to the disk.
 func syncDir(dir string) error {

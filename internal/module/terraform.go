@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -80,7 +81,8 @@ func private(name string) bool {
 	return strings.HasPrefix(name, "TF_VAR_") || strings.HasPrefix(name, "PENSTOCK_") || strings.HasPrefix(name, "TF_ACC")
 }
 
-// environ returns the environment of Terraform. The user's own settings of Terraform stay:
+// environ returns the environment of Terraform, without those of the extra variables that are
+// empty. The user's own settings of Terraform stay:
 // where providers are from, the credentials of registries, and those of the stage's cloud.
 func (m *Modules) environ(extra map[string]string) []string {
 	set := map[string]string{"TF_IN_AUTOMATION": "1", "TF_INPUT": "0", "CHECKPOINT_DISABLE": "1"}
@@ -90,12 +92,11 @@ func (m *Modules) environ(extra map[string]string) []string {
 	if dir := m.cacheDir(); dir != "" {
 		set["TF_PLUGIN_CACHE_DIR"] = dir
 	}
-	for name, value := range extra {
-		set[name] = value
-	}
+	maps.Copy(set, extra)
 	return slices.DeleteFunc(process.Environ(set), func(kv string) bool {
-		name, _, _ := strings.Cut(kv, "=")
-		return private(name)
+		name, value, _ := strings.Cut(kv, "=")
+		_, removed := extra[name]
+		return private(name) || removed && value == ""
 	})
 }
 

@@ -38,7 +38,7 @@ type workdir struct {
 // journal says that a state here may have what the store has not.
 type journal struct {
 	Writer string `json:"writer"` // of the changes of the site since
-	Base   string `json:"base"`   // version of the site before
+	Base   string `json:"base"`   // digest of the state before
 }
 
 func (w *workdir) path(parts ...string) string {
@@ -59,6 +59,10 @@ func (m *Modules) openWorkdir(ctx context.Context, environment string, log *runl
 	w := &workdir{dir: filepath.Join(m.config.Dir, escape(environment))}
 	patient, cancel := context.WithTimeout(ctx, m.config.LockWait)
 	defer cancel()
+	note := time.AfterFunc(noteAfter, func() {
+		log.Note("another process has locked %s: wait for up to %s until it ends", w.path("lock"), m.config.LockWait)
+	})
+	defer note.Stop()
 	for w.lock == nil {
 		file, err := lockFile(patient, w.path("lock"), "the module of environment "+environment)
 		switch {
@@ -82,6 +86,9 @@ func (m *Modules) openWorkdir(ctx context.Context, environment string, log *runl
 	endPlugins(w.dir)
 	return w, nil
 }
+
+// noteAfter is how long a change waits for another one before its log says so.
+const noteAfter = 2 * time.Second
 
 // isAt reports whether an open file is the one that has a name.
 func isAt(file *os.File, name string) bool {
@@ -145,7 +152,7 @@ func (w *workdir) awaitStray(ctx context.Context, log *runlog.Log) error {
 
 // begin notes that Terraform may change the state from now on, and gives it the stored one.
 func (w *workdir) begin(site *keptSite) error {
-	doc, err := json.Marshal(journal{site.writer, site.version})
+	doc, err := json.Marshal(journal{site.writer, digestOf(site.State)})
 	if err != nil {
 		return err
 	}
@@ -218,7 +225,7 @@ func (w *workdir) recover(ctx context.Context, site *keptSite, now time.Time, lo
 			return err
 		}
 	case bytes.Equal(local, site.State):
-	case j.Writer != site.Writer && j.Base != site.version:
+	case j.Writer != site.Writer && j.Base != digestOf(site.State):
 		if err := w.setAside(l, local, site, now, log); err != nil {
 			return err
 		}

@@ -212,7 +212,7 @@ func DataSource(s *State, stage Stage) (Stage, bool) {
 		return from, ok
 	}
 	for _, from := range s.StagesInOrder() {
-		if from.Type == TypeProduction {
+		if from.Type == TypeProduction && !from.Spread() && from.At.Place() == stage.At.Place() {
 			return from, true
 		}
 	}

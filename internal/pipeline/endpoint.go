@@ -33,6 +33,11 @@ type AliasRecord struct {
 // CheckEndpoint refuses to move an environment that serves between load balancers: nobody who
 // uses it would follow.
 func CheckEndpoint(s *State, stage Stage) error {
+	for _, at := range stage.AtTargets() {
+		if err := CheckEndpoint(s, at); err != nil {
+			return err
+		}
+	}
 	env, exists := s.RunEnvironment(stage.Name, ForStage)
 	if !exists || !env.Serves() || !stage.Persistent() {
 		return nil

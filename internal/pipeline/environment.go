@@ -43,6 +43,7 @@ type Environment struct {
 	Name       string             `json:"name"` // the stage's name, or the person's choice
 	Purpose    EnvironmentPurpose `json:"purpose"`
 	Stage      string             `json:"stage,omitempty"`
+	Target     Target             `json:"target,omitzero"` // where it is
 	Owner      string             `json:"owner,omitempty"`
 	Configured string             `json:"configured,omitempty"` // the configuration that made it
 	Build      string             `json:"build,omitempty"`

@@ -81,6 +81,7 @@ type PackRequest struct {
 // ModuleRequest asks for the infrastructure of one environment.
 type ModuleRequest struct {
 	Environment string // ID: it has one state
+	Target      Target // where the environment is: the module's providers have the credentials and the region of that place
 	Fleet       string // ID that names what is applied, to tell it from what serves
 	Package     string // file on this machine that Pack wrote
 	Program     string // as in Module

@@ -226,9 +226,27 @@ type BakeRequest struct {
 // others.
 type PublishRequest struct {
 	Image       string
-	Publication Publication
+	Publication Publication // without its Channel, which Point sets
+	Targets     []Target    // whose environments are launched from it: each needs it in its region, for its account
 	Labels      Labels
 	Log         io.Writer
+}
+
+// PointRequest asks for a name to lead to images that Publish has placed.
+type PointRequest struct {
+	Name   string            // of the channel, as Publication has it
+	Images map[string]string // IDs by region, as Publish returned them
+	Labels Labels            // Pipeline and Stage say whose the name is, Build what it leads to
+	Adopt  bool              // a name that something else made is taken over
+	Log    io.Writer
+}
+
+// UnpointRequest asks for a name to be removed.
+type UnpointRequest struct {
+	Name    string
+	Regions []string // where Point made it
+	Labels  Labels   // Pipeline and Stage, as Point had them
+	Log     io.Writer
 }
 
 // BakedImage is what the platform knows of an image.
@@ -365,8 +383,15 @@ type Images interface {
 	// CodeInvalid, with the argument and its value.
 	CheckImage(r ImageDefinition) error
 	// Publish copies and shares an image, and takes back what an earlier publication
-	// did and this one does not. It returns the IDs by region, the image's own included.
+	// did and this one does not. It returns the IDs by region, the image's own included,
+	// once all of them can be launched. It changes no name.
 	Publish(ctx context.Context, r PublishRequest) (copies map[string]string, err error)
+	// Point lets a name lead to placed images, region by region. It returns CodeConflict for a
+	// name that something else made, unless Adopt is set, and then it has changed nothing.
+	Point(ctx context.Context, r PointRequest) error
+	// Unpoint removes a name. A name that is not there, or that something else made, is no
+	// error.
+	Unpoint(ctx context.Context, r UnpointRequest) error
 	// RemoveImage removes an image with its copies. It returns CodeConflict for an image that
 	// an instance, or something that launches instances, uses.
 	RemoveImage(ctx context.Context, id string) error
@@ -402,6 +427,8 @@ type Fleets interface {
 	// Resize changes the number of instances that serve, or how it follows the load, and waits
 	// for health. If it is cancelled, the number may have changed.
 	Resize(ctx context.Context, environment string, to Size) error
+	// Ringing returns those of some alarms that go off now.
+	Ringing(ctx context.Context, alarms []string) ([]string, error)
 	// Trust sets the proxies whose forwarding headers the endpoint of a serving fleet keeps,
 	// as addresses and networks; nil means DefaultTrustedProxies. It disturbs no request.
 	Trust(ctx context.Context, environment string, proxies []string) error

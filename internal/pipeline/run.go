@@ -41,6 +41,7 @@ type Phase string
 const (
 	PhaseCheckout    Phase = "checkout"
 	PhaseModule      Phase = "module"      // the environment's infrastructure is applied
+	PhaseTargets     Phase = "targets"     // the build goes to the stage's targets, wave by wave
 	PhaseEnvironment Phase = "environment" // includes install and the hooks for the data
 	PhaseSteps       Phase = "steps"
 	PhaseArtifact    Phase = "artifact"

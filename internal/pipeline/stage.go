@@ -77,8 +77,11 @@ type Stage struct {
 	Steps     []Step           `json:"steps,omitempty"`
 	Artifact  string           `json:"artifact,omitempty"` // commit stages only: path in the checkout
 	Env       *EnvironmentSpec `json:"environment,omitempty"`
-	Approval  bool             `json:"approval"` // a build passes only with a person's approval
-	Bake      bool             `json:"bake"`     // a passed run yields the build's application image
+	At        Target           `json:"at,omitzero"`       // where its environments are
+	Targets   []StageTarget    `json:"targets,omitempty"` // where its environments are, if they are at several places
+	Rollout   Rollout          `json:"rollout,omitzero"`  // of a build over the targets
+	Approval  bool             `json:"approval"`          // a build passes only with a person's approval
+	Bake      bool             `json:"bake"`              // a passed run yields the build's application image
 	OnFailure OnFailure        `json:"on_failure"`
 	Runner    RunnerKind       `json:"runner,omitempty"`
 	Applied   bool             `json:"applied"` // its first apply has ended well at least once

@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-// A gentle command is asked to end by SIGINT, once and alone. What it has started goes on.
+// A gentle command is asked to end by SIGINT, once, with what it waits for. What it has started
+// in the background goes on.
 func TestGentle(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -23,19 +24,20 @@ func TestGentle(t *testing.T) {
 	script := `
 trap 'echo >> asked' INT
 trap 'echo >> termed' TERM
-sh -c 'trap "" INT; echo $$ > child.tmp; mv child.tmp child; exec sleep 60' > /dev/null 2>&1 &
+sh -c 'echo $$ > child.tmp; mv child.tmp child; exec sleep 60' > /dev/null 2>&1 &
 while ! test -e child; do sleep 0.01; done
-echo > ready
+sh -c 'echo $$ > hung.tmp; mv hung.tmp hung; exec sleep 60' > /dev/null 2>&1 || true
 while ! test -e asked; do sleep 0.01; done
 echo > done
 `
 	p := startIn(t, ctx, Spec{Args: Shell(script), Dir: dir, Gentle: true, Grace: time.Minute})
-	awaitFile(t, filepath.Join(dir, "ready"))
+	awaitFile(t, filepath.Join(dir, "hung"))
+	hung, _ := Identify(notedPID(t, filepath.Join(dir, "hung")))
 	child, ok := Identify(notedPID(t, filepath.Join(dir, "child")))
 	if !ok {
 		t.Fatal("the child does not run")
 	}
-	t.Cleanup(func() { _ = child.Kill() })
+	t.Cleanup(func() { _, _ = hung.Kill(), child.Kill() })
 	cancel()
 	if _, err := p.Wait(); !errors.Is(err, context.Canceled) {
 		t.Errorf("the end: %v", err)
@@ -49,7 +51,10 @@ echo > done
 		}
 	}
 	if !child.Alive() {
-		t.Error("what it had started was ended")
+		t.Error("what it had started in the background was ended")
+	}
+	if hung.Alive() {
+		t.Error("what it had waited for goes on")
 	}
 }
 

@@ -200,12 +200,12 @@ func (g *guard) endAll(grace time.Duration) []int {
 	}
 }
 
-// seeOff ends a gentle command: SIGINT once, and SIGKILL to its session after the grace. It
-// returns the command if that could not be ended.
+// seeOff ends a gentle command: SIGINT once, to its process group as from a terminal, and
+// SIGKILL to its session after the grace. It returns the command if that could not be ended.
 func (g *guard) seeOff(grace time.Duration) []int {
 	if !g.ended {
-		signalTo(g.command, unix.SIGINT)
-		signalTo(g.command, unix.SIGCONT)
+		signalTo(-g.command, unix.SIGINT)
+		signalTo(-g.command, unix.SIGCONT)
 	}
 	force := time.Now().Add(grace)
 	for g.reap(); !g.ended; g.reap() {

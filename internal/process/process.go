@@ -52,7 +52,8 @@ type Spec struct {
 	Stderr io.Writer     // may be the same as Stdout, and then keeps its order
 	Grace  time.Duration // between SIGTERM and SIGKILL; 0 means DefaultGrace
 	// Gentle is for a command that loses something if it is killed in the middle of its work.
-	// It is asked to end by SIGINT, it alone and once, and is not killed with its guard, but
+	// It is asked to end by SIGINT, once, with its process group, as a terminal does it: what
+	// it has started in the background ignores that. It is not killed with its guard, but
 	// asked. What it leaves running after an end of its own goes on. If it is killed after
 	// all, what runs in its session is killed with it. Its outputs should be files: a pipe
 	// breaks when this program is gone.

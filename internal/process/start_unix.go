@@ -180,7 +180,7 @@ func seeOff(session int, grace time.Duration) {
 		return
 	}
 	if runtime.GOOS != "linux" { // which has told it that its guard ended
-		signalTo(session, syscall.SIGINT)
+		signalTo(-session, syscall.SIGINT)
 	}
 	for force := time.Now().Add(grace); command.Alive(); {
 		if time.Now().After(force) {

@@ -36,6 +36,9 @@ type stageModel struct {
 	Bake        types.Bool     `tfsdk:"bake"`
 	OnFailure   types.String   `tfsdk:"on_failure"`
 	Runner      types.String   `tfsdk:"runner"`
+	AWS         types.Object   `tfsdk:"aws"`
+	Targets     types.List     `tfsdk:"targets"`
+	Rollout     types.Object   `tfsdk:"rollout"`
 	Timeouts    timeouts.Value `tfsdk:"timeouts"`
 
 	Candidate types.String `tfsdk:"candidate"`
@@ -44,6 +47,9 @@ type stageModel struct {
 	Endpoint  types.String `tfsdk:"endpoint"`
 	Instances types.Int64  `tfsdk:"instances"`
 	FinishDue types.String `tfsdk:"finish_due"`
+
+	CurrentByTarget  types.Map `tfsdk:"current_by_target"`
+	EndpointByTarget types.Map `tfsdk:"endpoint_by_target"`
 }
 
 // environmentModel is a stage's environment.
@@ -93,7 +99,7 @@ type shiftModel struct {
 // known. The builds of after need not be.
 func (m stageModel) decided(ctx context.Context) bool {
 	return known(ctx, m.Pipeline, m.Type, m.Build, m.Trigger, m.Source, m.BaseImage, m.Artifact,
-		m.Steps, m.Environment, m.Approval, m.Bake, m.OnFailure, m.Runner) && !expandGates(m.After).unknown
+		m.Steps, m.Environment, m.Approval, m.Bake, m.OnFailure, m.Runner, m.AWS, m.Targets, m.Rollout) && !expandGates(m.After).unknown
 }
 
 // expandStage reads a stage that is decided, with the defaults of its type.
@@ -122,6 +128,7 @@ func expandStage(ctx context.Context, m stageModel, at *session, diags *diag.Dia
 		diags.Append(e.Alarms.ElementsAs(ctx, &s.Env.Alarms, false)...)
 		diags.Append(e.Groups.ElementsAs(ctx, &s.Env.Groups, false)...)
 	}
+	expandTargets(ctx, m, &s, diags)
 	return s.WithDefaults(m.Approval.ValueBoolPointer(), m.Bake.ValueBoolPointer())
 }
 
@@ -204,6 +211,7 @@ func flattenStage(ctx context.Context, st *pipeline.State, s pipeline.Stage, sch
 		m.Steps, d = types.ListValueFrom(ctx, stepType, flattenSteps(s.Steps))
 		diags.Append(d...)
 	}
+	flattenTargets(ctx, s, sch, m, diags)
 	envTypes := sch.Attributes["environment"].GetType().(types.ObjectType).AttrTypes
 	m.Environment = flattenEnvironment(ctx, s.Env, def.Env, envTypes, diags)
 }
@@ -260,6 +268,7 @@ func flattenStatus(st report.StageView, p pipeline.Pipeline, m *stageModel) {
 	m.Passed = flattenPassed(m.Pipeline.ValueString(), st.Stage.Name, orNull(st.Passed))
 	m.ImageID, m.Endpoint = orNull(st.Image), types.StringNull()
 	m.Instances = intOrNull(st.Stage.Instances(p))
+	flattenByTarget(st.Current.Targets, m)
 	m.FinishDue = types.StringNull()
 	if st.Move.Action == gate.ActionFinish {
 		m.FinishDue = orNull(st.Move.Candidate.ID)
@@ -284,6 +293,12 @@ func (m *stageModel) keep(ctx context.Context, planned stageModel) {
 	if known(ctx, planned.Passed) {
 		m.Passed = planned.Passed
 	}
+	if !planned.CurrentByTarget.IsUnknown() {
+		m.CurrentByTarget = planned.CurrentByTarget
+	}
+	if !planned.EndpointByTarget.IsUnknown() {
+		m.EndpointByTarget = planned.EndpointByTarget
+	}
 	if !planned.Instances.IsUnknown() {
 		m.Instances = planned.Instances
 	}
@@ -304,6 +319,7 @@ func (m *stageModel) markUnknown(name types.String) {
 		m.Passed = flattenPassed(m.Pipeline.ValueString(), name.ValueString(), types.StringUnknown())
 	}
 	m.Instances = types.Int64Unknown()
+	m.CurrentByTarget, m.EndpointByTarget = types.MapUnknown(types.StringType), types.MapUnknown(types.StringType)
 }
 
 // sameFront reports whether two definitions of a persistent environment have the

@@ -174,6 +174,7 @@ func (m *stageModel) render(move gate.Move, planned gate.Planned, state *stageMo
 		return
 	}
 	m.Instances = intOrNull(move.Instances)
+	m.renderByTarget(stage, move, state)
 	m.FinishDue = types.StringNull() // the apply sees to it
 	stays := state != nil && move.Action != gate.ActionUnknown && !move.Moves()
 	if !move.Candidate.Unknown && !(stays && move.Redefined) { // else an apply has to record the definition: unknown makes it an update

@@ -117,6 +117,7 @@ func (r *stageResource) ValidateConfig(ctx context.Context, req resource.Validat
 	resp.Diagnostics.Append(validateRunner(m.Runner, m.Steps)...)
 	resp.Diagnostics.Append(validateTraffic(ctx, kind, m.Environment)...)
 	resp.Diagnostics.Append(validateMachine(ctx, kind, m.Environment, m.Bake)...)
+	validateTargets(ctx, m, &resp.Diagnostics)
 }
 
 // validateRunner finds loads that several machines are to make where there is one.

@@ -183,6 +183,9 @@ func (r *stageResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 			"bake":        schema.BoolAttribute{Optional: true, MarkdownDescription: "Whether a passed run keeps the environment's image, with the artifact installed, as the build's image. Default: true for acceptance, otherwise false."},
 			"on_failure":  optional("`keep` leaves the environment of a failed run up, so that you can inspect it, until the stage's next run or for three days. `destroy` ends it. In both cases a persistent environment continues to serve the previous build. Default: `destroy`.", stringvalidator.OneOf(string(pipeline.OnFailureDestroy), string(pipeline.OnFailureKeep))),
 			"runner":      optional("Where the steps run, except HTTP checks and steps on the environment. `local`: on the machine that runs Terraform. `codebuild`: each command in a build of AWS CodeBuild, in a copy of the checkout, whose state comes back; several builds share a load if one can't make its rate. That needs the provider's `aws`, and the CodeBuild project from `penstock bootstrap ci`. A step must be able to reach what it needs over the network from there. Default: `local`.", stringvalidator.OneOf(localRunner, string(pipeline.RunnerCodeBuild))),
+			"aws":         placeAttribute(),
+			"targets":     targetsAttribute(),
+			"rollout":     rolloutAttribute(),
 			"timeouts":    timeouts.Attributes(ctx, timeouts.Opts{Create: true, Update: true, Delete: true}),
 
 			"candidate": computed("Build that the stage has moved to; in a plan, the build that it will move to. Null if there is none."),
@@ -200,4 +203,5 @@ func (r *stageResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 			"instances":  schema.Int64Attribute{Computed: true, MarkdownDescription: "Number of instances of the stage's environment; null without one."},
 		},
 	}
+	maps.Copy(resp.Schema.Attributes, byTargetAttributes())
 }

@@ -5,6 +5,7 @@ package run
 
 import (
 	"context"
+	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
@@ -119,6 +120,9 @@ func (s *Stages) Check(st *pipeline.State, stage pipeline.Stage) error {
 	if err := s.runner.Check(stage.Runner); err != nil || stage.Env == nil {
 		return err
 	}
+	if err := pipeline.CheckTargets(st, stage); err != nil {
+		return err
+	}
 	if err := pipeline.CheckData(st, stage); err != nil {
 		return err
 	}
@@ -128,8 +132,16 @@ func (s *Stages) Check(st *pipeline.State, stage pipeline.Stage) error {
 	return s.platform.Check(*stage.Env)
 }
 
-// CheckLaunch refuses instances of a stage that can't be launched from the images of a build.
+// CheckLaunch refuses instances of a stage that can't be launched from the images of a build,
+// and places that can't be reached.
 func (s *Stages) CheckLaunch(ctx context.Context, st *pipeline.State, stage pipeline.Stage, build string) error {
+	if err := s.places.Check(ctx, stage.At); err != nil {
+		return err
+	}
+	err := sideBySide(ctx, stage.AtTargets(), func(ctx context.Context, at pipeline.Stage) error { return s.places.Check(ctx, at.At) })
+	if err != nil {
+		return err
+	}
 	b, known := st.Builds[build]
 	if !known || stage.Env == nil || b.BaseImage == "" {
 		return nil
@@ -144,11 +156,23 @@ func (s *Stages) Foresee(ctx context.Context, st *pipeline.State, stage pipeline
 	if !stage.Persistent() || st.Pipeline.Service.Start == "" { // else a module makes what there is
 		return "", nil
 	}
+	for _, at := range stage.AtTargets() {
+		there, err := s.Foresee(ctx, st, at)
+		if err != nil {
+			return "", err
+		}
+		if there != "" {
+			carried = strings.TrimPrefix(carried+"; "+at.At.Name+": "+there, "; ")
+		}
+	}
+	if stage.Spread() {
+		return carried, nil
+	}
 	f := pipeline.Foresight{Env: stage.EnvironmentFor(st.Pipeline)}
 	if env, exists := st.RunEnvironment(stage.Name, pipeline.ForStage); exists && env.Serves() {
 		f.Fleet = env.Fleet
 	}
-	return s.platform.Foresee(ctx, f)
+	return s.places.At(stage.At).Foresee(ctx, f)
 }
 
 // CheckRunner refuses a runner that does not exist.
@@ -172,6 +196,9 @@ func (e *core) recovered(ctx context.Context, h *lock.Lock, pipelineName, stage 
 
 // act executes the move.
 func (s *Stages) act(ctx context.Context, h *lock.Lock, st *pipeline.State, stage pipeline.Stage, move gate.Move, secrets StageSecrets) error {
+	if stage.Spread() && (move.Action == gate.ActionAdjust || move.Action == gate.ActionFinish) {
+		return s.adjustTargets(ctx, st, stage, secrets)
+	}
 	switch move.Action {
 	case gate.ActionRun, gate.ActionRestore:
 		if err := s.run(ctx, h, st, stage, move, secrets); err != nil || !stage.Persistent() {

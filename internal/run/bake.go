@@ -103,6 +103,12 @@ func (im *Images) publish(ctx context.Context, h *lock.Lock, definition pipeline
 	if err != nil {
 		return image, lock.LostOr(ctx, fmt.Errorf("publish image %s: %w", image.ID, err))
 	}
+	if r.Publication.Parameter != "" {
+		err := im.under(h.Lease).Point(ctx, pipeline.PointRequest{Name: r.Publication.Parameter, Images: copies, Labels: r.Labels, Log: r.Log})
+		if err != nil {
+			return image, lock.LostOr(ctx, fmt.Errorf("publish image %s: %w", image.ID, err))
+		}
+	}
 	image.Published, image.Copies = want, copies
 	return image, im.states.Append(ctx, definition.Pipeline, &h.Lease, pipeline.Event{Kind: pipeline.ImagePublished, Facts: pipeline.Facts{Image: &image}})
 }

@@ -24,6 +24,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/places"
 	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 	"github.com/penstock-io/terraform-provider-penstock/internal/state"
 )
@@ -79,6 +80,7 @@ type Config struct {
 	Statuses  statuses
 	Ledger    ledger
 	Platform  pipeline.Platform
+	Targets   pipeline.Targets // nil: all environments are where the ledger is
 	Modules   pipeline.Modules
 	Runner    pipeline.Runner
 	Sources   sources
@@ -103,6 +105,7 @@ type core struct {
 	statuses     statuses
 	ledger       ledger
 	platform     pipeline.Platform
+	places       places.Places
 	modules      pipeline.Modules
 	runner       pipeline.Runner
 	sources      sources
@@ -144,13 +147,13 @@ type Found struct {
 func New(c Config, found *Found) (*Stages, *Images, *Environments, *Pipelines) {
 	all := &core{
 		states: c.States, locks: c.Locks, creations: c.Creations, collector: c.Collector, statuses: c.Statuses, ledger: c.Ledger,
-		platform: c.Platform, modules: c.Modules, runner: c.Runner, sources: c.Sources, artifacts: c.Artifacts, logs: c.Logs, workDirs: c.WorkDir,
+		platform: c.Platform, places: places.New(c.Platform, c.Targets), modules: c.Modules, runner: c.Runner, sources: c.Sources, artifacts: c.Artifacts, logs: c.Logs, workDirs: c.WorkDir,
 		surroundings: c.Surroundings, holder: c.Holder, person: c.Person, dead: c.Dead, logger: c.Logger, now: c.Now,
 	}
 	return &Stages{all}, &Images{all, found}, &Environments{all}, &Pipelines{all}
 }
 
-// under returns the platform for changes under the leases.
+// under returns the platform of the ledger for changes under the leases.
 func (e *core) under(leases ...pipeline.Lease) pipeline.Platform {
 	return e.platform.Under(lock.Fences(leases...)...)
 }

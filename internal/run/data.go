@@ -144,6 +144,7 @@ func (a dataWork) fromVariables(ctx context.Context, env pipeline.Environment) (
 	}
 	for name, value := range env.Spec.Env {
 		vars[from+name] = value
+		delete(secrets, from+name) // the environment's own come last
 	}
 	return vars, secrets, nil
 }

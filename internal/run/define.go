@@ -130,22 +130,39 @@ func (s *Stages) Remove(ctx context.Context, pipelineName, name, id string) erro
 	if err != nil {
 		return err
 	}
-	if old, ok := st.Stages[name]; !ok || old.ID != id {
+	old, ok := st.Stages[name]
+	if !ok || old.ID != id {
 		return nil
 	}
-	if err := s.recover(leased, h, st, name); err != nil {
+	if err := s.removeTargets(leased, st, old); err != nil {
 		return err
 	}
-	if st, err = s.states.Fresh(leased, pipelineName); err != nil {
+	return s.removeUnder(leased, h, pipelineName, name)
+}
+
+// removeUnder removes what is recorded by the name of a stage, or of a stage at a target, and
+// ends its environments, under its lock.
+func (e *core) removeUnder(leased context.Context, h *lock.Lock, pipelineName, name string) error {
+	st, err := e.states.Fresh(leased, pipelineName)
+	if err != nil {
+		return err
+	}
+	if err := e.recover(leased, h, st, name); err != nil {
+		return err
+	}
+	if st, err = e.states.Fresh(leased, pipelineName); err != nil {
 		return err
 	}
 	for _, env := range st.EnvironmentsInOrder() {
 		if env.Stage == name && env.Purpose != pipeline.ForPerson {
-			if err := s.collector.EndEnvironment(leased, pipelineName, h.Lease, env); err != nil {
+			if err := e.collector.EndEnvironment(leased, pipelineName, h.Lease, env); err != nil {
 				return err
 			}
 		}
 	}
+	if _, target := pipeline.CutTarget(name); target != "" && st.Version(pipeline.RecordLatest, name) == 0 {
+		return nil // it was removed before
+	}
 	gone := append(st.KeysOfStage(name), pipeline.CreationKey(pipeline.RecordStage, name))
-	return s.states.Append(leased, pipelineName, &h.Lease, pipeline.Event{Kind: pipeline.StageRemoved, Facts: pipeline.Facts{Gone: gone}})
+	return e.states.Append(leased, pipelineName, &h.Lease, pipeline.Event{Kind: pipeline.StageRemoved, Facts: pipeline.Facts{Gone: gone}})
 }

@@ -48,7 +48,7 @@ func (a *attempt) prepare(ctx context.Context) error {
 		env = pipeline.Environment{
 			ID: a.states.NewID("e-"), Pipeline: a.run.Pipeline, Name: a.stage.Name, Purpose: what, Stage: a.stage.Name,
 			Run: a.run.ID, Build: a.run.Build, Spec: a.stage.EnvironmentFor(a.state.Pipeline), Instances: a.stage.Instances(a.state.Pipeline),
-			Owner: a.holder.Actor, Status: pipeline.EnvLaunching, CreatedAt: a.now().UTC(),
+			Target: a.stage.At, Owner: a.holder.Actor, Status: pipeline.EnvLaunching, CreatedAt: a.now().UTC(),
 		}
 	}
 	if what == pipeline.ForRun { // if this machine dies, the platform ends it
@@ -120,15 +120,19 @@ func (e *core) fleetRequest(ctx context.Context, env pipeline.Environment, launc
 		vars[k] = v
 	}
 	vars["PENSTOCK_PIPELINE"], vars["PENSTOCK_BUILD"] = env.Pipeline, env.Build
-	if env.Stage != "" {
-		vars["PENSTOCK_STAGE"] = env.Stage
+	stage, target := pipeline.CutTarget(env.Stage)
+	if stage != "" {
+		vars["PENSTOCK_STAGE"] = stage
+	}
+	if target != "" {
+		vars["PENSTOCK_TARGET"] = target
 	}
 	req := pipeline.FleetRequest{
 		Environment: env.ID, Labels: pipeline.Labels{Pipeline: env.Pipeline, Stage: env.Stage, Build: env.Build, Run: env.Run},
 		Persistent: env.Purpose == pipeline.ForStage, Image: launch.Image, Instances: env.Instances, InstanceType: env.Spec.InstanceType, Machine: env.Spec.Machine,
 		Address: env.Spec.Address, Port: env.Spec.Port, Certificate: env.Spec.Certificate, Balancer: env.Spec.Balancer, Rule: env.Spec.Rule, DNS: env.Spec.DNS, Service: st.Pipeline.Service, Env: vars, Secrets: secrets,
 		ExpiresAt: env.ExpiresAt, DrainTimeout: env.Spec.DrainTimeout, Alarms: env.Spec.Alarms, Scaling: env.Spec.Scaling, TargetAttributes: env.Spec.TargetAttributes, Log: log,
-		TrustedProxies: env.Spec.TrustedProxies, Lasting: st.Stages[env.Stage].Lasting(), Profile: env.Spec.Profile, Groups: env.Spec.Groups,
+		TrustedProxies: env.Spec.TrustedProxies, Lasting: st.Stages[stage].Lasting(), Profile: env.Spec.Profile, Groups: env.Spec.Groups,
 	}
 	if launch.Install && launch.Artifact != nil {
 		if req.Artifact, err = e.artifacts.Get(ctx, *launch.Artifact); err != nil {
@@ -348,11 +352,11 @@ func (a *attempt) abandonEnvironment(ctx context.Context, status pipeline.RunSta
 		}
 		return nil, a.collector.EndEnvironment(ctx, a.run.Pipeline, a.lease, env)
 	}
-	if err := a.of(env, a.lease, a.log).Discard(ctx, env.ID, a.run.Fleet); err != nil {
-		return nil, fmt.Errorf("discard fleet of %s: %w", env.Describe(), err)
-	}
 	if env.Status == pipeline.EnvLaunching { // it was new, so nothing serves in it
 		return nil, a.collector.EndEnvironment(ctx, a.run.Pipeline, a.lease, env)
+	}
+	if err := a.of(env, a.lease, a.log).Discard(ctx, env.ID, a.run.Fleet); err != nil {
+		return nil, fmt.Errorf("discard fleet of %s: %w", env.Describe(), err)
 	}
 	return nil, nil
 }

@@ -71,13 +71,13 @@ func (e *Environments) Exec(ctx context.Context, r EnvironmentRef, line string, 
 	}
 	right := pipeline.RightLaunch
 	others := env.Purpose == pipeline.ForPerson && !st.Pipeline.Authorization.Owns(env.Owner, e.person)
-	if others || st.Stages[env.Stage].RequiresDeployRight() {
+	if stage, _ := st.StageOf(env.Stage); others || stage.RequiresDeployRight() {
 		right = pipeline.RightDeploy
 	}
 	if err := st.Pipeline.Authorize(right, e.person, "run a command in "+env.Describe()); err != nil {
 		return 0, err
 	}
-	exit, err := e.platform.Exec(ctx, env.ID, env.Fleet, pipeline.Command{Line: line, Everywhere: everywhere, Timeout: longestLook}, out)
+	exit, err := e.places.At(env.Target).Exec(ctx, env.ID, env.Fleet, pipeline.Command{Line: line, Everywhere: everywhere, Timeout: longestLook}, out)
 	if err != nil {
 		return exit, fmt.Errorf("run a command in %s: %w", env.Describe(), err)
 	}
@@ -91,7 +91,7 @@ func (e *Environments) ServiceLog(ctx context.Context, r EnvironmentRef, lines i
 	if err != nil {
 		return err
 	}
-	exit, err := e.platform.Exec(ctx, env.ID, env.Fleet, pipeline.Command{Line: e.platform.LogCommand(lines, follow), System: true, Timeout: longestLook}, out)
+	exit, err := e.places.At(env.Target).Exec(ctx, env.ID, env.Fleet, pipeline.Command{Line: e.platform.LogCommand(lines, follow), System: true, Timeout: longestLook}, out)
 	switch {
 	case err != nil:
 		return fmt.Errorf("read the log of %s: %w", env.Describe(), err)

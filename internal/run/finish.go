@@ -22,7 +22,11 @@ func (s *Stages) FinishDue(ctx context.Context, pipelineName string) (done []str
 	if err != nil {
 		return nil, err
 	}
+	var all []pipeline.Stage
 	for _, stage := range st.StagesInOrder() {
+		all = append(append(all, stage), stage.AtTargets()...)
+	}
+	for _, stage := range all {
 		if f, pending := st.PendingFinish(stage.Name); !pending || !f.Due {
 			continue
 		}
@@ -73,7 +77,7 @@ func (e *core) finishData(ctx context.Context, lease pipeline.Lease, st *pipelin
 	began := e.now()
 	log.Forget()
 	log.Mark(pipeline.HookHeader(hookFinish), pipeline.FirstLine(v.Finish))
-	exit, err := e.platform.Exec(ctx, env.ID, env.Fleet, pipeline.Command{Name: hookFinish, Line: v.Finish, Timeout: v.HookTimeout}, log)
+	exit, err := e.places.At(env.Target).Exec(ctx, env.ID, env.Fleet, pipeline.Command{Name: hookFinish, Line: v.Finish, Timeout: v.HookTimeout}, log)
 	if ctx.Err() != nil {
 		log.Mark(pipeline.HookFooter(hookFinish), "was interrupted; it is run again")
 		return lock.LostOr(ctx, errors.Join(err, ctx.Err()))

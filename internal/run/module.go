@@ -28,7 +28,7 @@ func (ps *Pipelines) CheckModule(m *pipeline.Module) error {
 // of returns the platform for changes of an environment under its lease, with the module that
 // makes its infrastructure.
 func (e *core) of(env pipeline.Environment, lease pipeline.Lease, log io.Writer) pipeline.Platform {
-	return modular.New(e.under(lease), e.modules.Under(lease.Fence()), env, log)
+	return modular.New(e.places.At(env.Target).Under(lease.Fence()), e.modules.Under(lease.Fence()), env, log)
 }
 
 // pack stores the module with the build. What environments are made of is fixed from here on.
@@ -171,22 +171,23 @@ type moduleInputs struct {
 
 // furnish lets a fleet have what the module made.
 func furnish(req *pipeline.FleetRequest, out pipeline.ModuleOutputs) {
-	env := maps.Clone(out.Env)
+	env, own := maps.Clone(out.Env), req.Env
 	if env == nil {
 		env = map[string]string{}
 	}
-	maps.Copy(env, req.Env) // the environment's own come last
+	maps.Copy(env, own) // the environment's own come last
 	req.Env = env
 	secrets := maps.Clone(out.SecretEnv)
 	if secrets == nil {
 		secrets = pipeline.Secrets{}
 	}
-	maps.Copy(secrets, req.Secrets)
-	for name := range secrets { // a name has one value
-		if _, own := req.Secrets[name]; own {
-			delete(req.Env, name)
-		}
+	for name := range own { // a name has one value
+		delete(secrets, name)
 	}
+	for name := range req.Secrets {
+		delete(req.Env, name)
+	}
+	maps.Copy(secrets, req.Secrets)
 	req.Secrets = secrets
 	if out.Instance.Profile != "" && req.Profile == "" {
 		req.Profile = out.Instance.Profile

@@ -18,6 +18,9 @@ import (
 // other run, and one that can no longer be finished, is cleared away, and its stage will run
 // again.
 func (e *core) recover(ctx context.Context, h *lock.Lock, st *pipeline.State, name string) error {
+	if err := e.recoverTargets(ctx, st, name); err != nil {
+		return err
+	}
 	latest := st.Latest[name]
 	if latest.Status != pipeline.RunRunning {
 		if latest.ID != "" {
@@ -36,7 +39,8 @@ func (e *core) recover(ctx context.Context, h *lock.Lock, st *pipeline.State, na
 			WithAdvice(pipeline.Advice{Verb: pipeline.VerbVerifyLedger})
 	}
 	e.logger.Info("found an interrupted run", "run", run.ID, "stage", run.Stage, "phase", run.Phase)
-	a := &attempt{core: e, lease: h.Lease, state: st, stage: st.Stages[run.Stage], build: st.Builds[run.Build], run: run, work: e.workDir(run.ID), log: e.noLog()}
+	stage, _ := st.StageOf(run.Stage)
+	a := &attempt{core: e, lease: h.Lease, state: st, stage: stage, build: st.Builds[run.Build], run: run, work: e.workDir(run.ID), log: e.noLog()}
 	if file, err := e.logs.Create(ctx, st.Pipeline.Name, run.ID); err == nil {
 		a.log = e.newLog(file)
 		defer a.closeLog()
@@ -72,6 +76,13 @@ func (a *attempt) conclude(ctx context.Context) error {
 			}
 		}
 		return a.finishInterrupted(ctx)
+	case a.run.Phase == pipeline.PhaseTargets:
+		if done, err := a.rolledOut(ctx); err != nil || done {
+			if err != nil {
+				return err
+			}
+			return a.finishInterrupted(ctx)
+		}
 	case a.run.Phase == pipeline.PhaseBake && a.stage.Bake && a.env != nil:
 		if err := a.bake(ctx); err != nil {
 			return a.giveUp(ctx, status, fmt.Errorf("%s during its bake, and the bake can't be finished: %w", what, err))

@@ -66,8 +66,9 @@ func outlives(st *pipeline.State, env pipeline.Environment) bool {
 	if env.Purpose == pipeline.ForPerson {
 		return ByHand(env)
 	}
-	_, exists := st.Stages[env.Stage]
-	_, pending := st.Creations[pipeline.CreationKey(pipeline.RecordStage, env.Stage).ID]
+	stage, _ := pipeline.CutTarget(env.Stage)
+	_, exists := st.Stages[stage]
+	_, pending := st.Creations[pipeline.CreationKey(pipeline.RecordStage, stage).ID]
 	return !exists || pending
 }
 

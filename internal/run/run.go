@@ -75,7 +75,11 @@ func (s *Stages) run(ctx context.Context, h *lock.Lock, st *pipeline.State, stag
 	if s.surroundings != "" {
 		a.logf("note: %s", s.surroundings)
 	}
-	if err := a.phases(ctx); err != nil {
+	work := a.phases
+	if stage.Spread() {
+		work = a.rollOut
+	}
+	if err := work(ctx); err != nil {
 		return a.fail(ctx, lock.LostOr(ctx, err))
 	}
 	return a.pass(ctx)
@@ -254,7 +258,7 @@ func (a *attempt) steps(ctx context.Context) error {
 		headed(&req, a.fleet.Header)
 		if a.env != nil && !a.env.IsModule() {
 			req.Exec = func(ctx context.Context, c pipeline.Command, log io.Writer) (int, error) {
-				return a.platform.Exec(ctx, a.env.ID, a.fleet.ID, c, log)
+				return a.places.At(a.env.Target).Exec(ctx, a.env.ID, a.fleet.ID, c, log)
 			}
 		}
 		from := a.log.size()
@@ -297,9 +301,13 @@ func (a *attempt) variables(ctx context.Context) (map[string]string, error) {
 	if env == nil {
 		env = map[string]string{}
 	}
+	stage, target := pipeline.CutTarget(a.stage.Name)
+	if target != "" {
+		env["PENSTOCK_TARGET"] = target
+	}
 	maps.Copy(env, map[string]string{
 		"PENSTOCK_PIPELINE": a.run.Pipeline,
-		"PENSTOCK_STAGE":    a.stage.Name,
+		"PENSTOCK_STAGE":    stage,
 		"PENSTOCK_BUILD":    a.build.ID,
 		"PENSTOCK_RUN":      a.run.ID,
 		"PENSTOCK_REVISION": a.build.Revision.Commit,

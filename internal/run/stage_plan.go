@@ -47,7 +47,7 @@ func (s *Stages) planNext(ctx context.Context, pipelineName, after string) {
 		return
 	}
 	for _, stage := range st.StagesInOrder() {
-		if !stage.Persistent() || stage.Name != after && !slices.Contains(st.Ancestors(stage.After), after) {
+		if !stage.Persistent() || stage.Spread() || stage.Name != after && !slices.Contains(st.Ancestors(stage.After), after) {
 			continue
 		}
 		build, waits := gate.NextRelease(st, stage)

@@ -173,6 +173,8 @@ func (d door) Resize(ctx context.Context, id string, to pipeline.Size) error {
 	})
 }
 
+func (d door) Ringing(context.Context, []string) ([]string, error) { return nil, nil }
+
 func (d door) Trust(ctx context.Context, id string, _ []string) error {
 	return d.change(ctx, "trust", id, false, func(*platform) error { return nil })
 }
@@ -275,6 +277,8 @@ func (door) Resolve(_ context.Context, from pipeline.ImageFrom) (string, error) 
 func (door) Publish(context.Context, pipeline.PublishRequest) (map[string]string, error) {
 	return nil, nil
 }
+func (door) Point(context.Context, pipeline.PointRequest) error                  { return nil }
+func (door) Unpoint(context.Context, pipeline.UnpointRequest) error              { return nil }
 func (door) CheckImage(pipeline.ImageDefinition) error                           { return nil }
 func (door) Check(pipeline.EnvironmentSpec) error                                { return nil }
 func (door) Foresee(context.Context, pipeline.Foresight) (string, error)         { return "", nil }

@@ -14,13 +14,14 @@ import (
 
 // describe lays what the platform says over the environments in the ledger.
 func (s *Store) describe(ctx context.Context, recorded *pipeline.State) (*pipeline.State, error) {
-	var ids, asked []string
+	var ids []string
+	var asked []pipeline.Environment
 	for id, env := range recorded.Environments {
 		if env.Alive() {
 			ids = append(ids, id)
 		}
 		if env.Alive() && !env.IsModule() {
-			asked = append(asked, id)
+			asked = append(asked, env)
 		}
 	}
 	if len(ids) == 0 {
@@ -29,7 +30,7 @@ func (s *Store) describe(ctx context.Context, recorded *pipeline.State) (*pipeli
 	reports := map[string]pipeline.EnvironmentReport{}
 	if len(asked) > 0 {
 		var err error
-		if reports, err = s.config.Platform.Describe(ctx, asked...); err != nil {
+		if reports, err = s.config.Places.Describe(ctx, asked...); err != nil {
 			return nil, fmt.Errorf("describe environments: %w", err)
 		}
 	}

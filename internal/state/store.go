@@ -41,9 +41,9 @@ type placed interface {
 	StateFrom(ctx context.Context, pipeline string) (*pipeline.State, int64, error)
 }
 
-// platform reports the environments.
-type platform interface {
-	Describe(ctx context.Context, environments ...string) (map[string]pipeline.EnvironmentReport, error)
+// environments reports on environments, wherever they are.
+type environments interface {
+	Describe(ctx context.Context, all ...pipeline.Environment) (map[string]pipeline.EnvironmentReport, error)
 }
 
 // leaver is a ledger in which people who may write no history leave decisions, which count at
@@ -54,10 +54,10 @@ type leaver interface {
 
 // Config is what a Store works with. HeadAge and Appended may be zero.
 type Config struct {
-	Ledger   ledger
-	Platform platform
-	Actor    string // who records
-	Now      func() time.Time
+	Ledger ledger
+	Places environments
+	Actor  string // who records
+	Now    func() time.Time
 	// HeadAge is how long a pipeline's state is cached before the ledger is asked whether it
 	// has moved: one plan of many stages then asks a remote ledger once. What this Store
 	// records itself, and what Fresh reads, is read again. With 0 the ledger is asked each

@@ -100,7 +100,7 @@ func TakeNote(ctx context.Context, r NoteRequest) (Note, error) {
 // changes does not, and nothing else does where nobody runs this program. The note holds until
 // the time of the next one at most, or, after a failure, until that is to be tried again.
 func (n *Note) expiries(ctx context.Context, a *app.App, now time.Time) {
-	next, err := a.Engine.Collector.EndExpired(ctx)
+	next, err := a.EndExpired(ctx)
 	if err != nil {
 		a.Logger().Warn("end expired environments", "error", err)
 		next = now.Add(noteRetry)

@@ -28,6 +28,9 @@ type Project struct {
 	Size  string // of its machines, as in "BUILD_GENERAL1_LARGE"; empty means a small one
 	Fault string // why no build gets a machine; empty: each does
 	Lost  bool   // builds are stopped and forgotten when they have started, as if somebody deleted them
+
+	Spec      string            // what builds do that bring nothing to do; empty: there are none
+	Variables map[string]string // of its builds
 }
 
 // logGroup returns the log group of a project: that of the stack, whose projects share one.
@@ -110,6 +113,8 @@ type startBuildInput struct {
 	SourceTypeOverride           string
 	EnvironmentVariablesOverride []struct{ Name, Value, Type string }
 	TimeoutInMinutesOverride     int
+
+	variables map[string]string // of the project
 }
 
 // codeBuildAPI is CodeBuild of an account, which runs its builds on this machine.
@@ -140,6 +145,15 @@ func (a codeBuildAPI) startBuild(r *request) answer {
 	if err := json.Unmarshal(r.body, &in); err != nil {
 		return r.fail(http.StatusBadRequest, "SerializationException", err.Error())
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	p, ok := a.projects[in.ProjectName]
+	if !ok {
+		return r.fail(http.StatusBadRequest, "ResourceNotFoundException", "Project cannot be found: "+in.ProjectName)
+	}
+	if in.BuildspecOverride == "" && p.Spec != "" {
+		in.BuildspecOverride, in.SourceTypeOverride, in.TimeoutInMinutesOverride, in.variables = p.Spec, "NO_SOURCE", 480, p.Variables
+	}
 	var spec struct {
 		Version string
 		Phases  struct{ Build struct{ Commands []string } }
@@ -149,12 +163,6 @@ func (a codeBuildAPI) startBuild(r *request) answer {
 	}
 	if in.TimeoutInMinutesOverride < 5 || in.TimeoutInMinutesOverride > 2160 || in.SourceTypeOverride != "NO_SOURCE" || len(in.IdempotencyToken) > 64 {
 		return r.fail(http.StatusBadRequest, "InvalidInputException", "a parameter is out of its range")
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	p, ok := a.projects[in.ProjectName]
-	if !ok {
-		return r.fail(http.StatusBadRequest, "ResourceNotFoundException", "Project cannot be found: "+in.ProjectName)
 	}
 	if before, ok := a.started[in.IdempotencyToken]; ok && in.IdempotencyToken != "" {
 		if before.digest != string(r.body) {
@@ -228,6 +236,9 @@ func (a codeBuildAPI) command(ctx context.Context, b *build, line string) (code 
 		return 1
 	}
 	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + dir, "LANG=C.UTF-8", "CODEBUILD_BUILD_ID=" + b.id}
+	for name, value := range b.in.variables {
+		env = append(env, name+"="+value)
+	}
 	for _, v := range b.in.EnvironmentVariablesOverride {
 		env = append(env, v.Name+"="+v.Value)
 	}

@@ -293,7 +293,7 @@ func (n naming) ssm() ([]iamtest.Request, error) {
 		if in.ResourceType == "Parameter" {
 			return []iamtest.Request{{Action: action, Context: asked, Resources: []iamtest.Resource{{ARN: n.parameter(in.ResourceId)}}}}, nil
 		}
-	case "GetParameter", "PutParameter", "DeleteParameter":
+	case "GetParameter", "PutParameter", "DeleteParameter", "GetParameterHistory", "LabelParameterVersion", "UnlabelParameterVersion":
 		calls := []iamtest.Request{{Action: action, Context: asked, Resources: []iamtest.Resource{{ARN: n.parameter(in.Name)}}}}
 		if len(tags) > 0 {
 			calls = append(calls, iamtest.Request{Action: "ssm:AddTagsToResource", Context: asked, Resources: calls[0].Resources})

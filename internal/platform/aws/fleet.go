@@ -121,6 +121,11 @@ func (p *Platform) Resize(ctx context.Context, environment string, to pipeline.S
 	return env.Resize(ctx, to)
 }
 
+// Ringing implements pipeline.Fleets.
+func (p *Platform) Ringing(ctx context.Context, alarms []string) ([]string, error) {
+	return p.fleets.Ringing(ctx, alarms)
+}
+
 // Trust implements pipeline.Fleets. Check refuses what would need it.
 func (p *Platform) Trust(context.Context, string, []string) error {
 	return fleet.Check(pipeline.EnvironmentSpec{TrustedProxies: []string{}})

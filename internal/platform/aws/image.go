@@ -61,6 +61,12 @@ func (p *Platform) Images(ctx context.Context) ([]pipeline.BakedImage, error) {
 // CheckImage implements pipeline.Images.
 func (p *Platform) CheckImage(r pipeline.ImageDefinition) error { return p.images.Check(r) }
 
+// CheckTargets refuses, with CodeInvalid, a baked image from which nothing could be launched in
+// targets. It asks for nothing.
+func (p *Platform) CheckTargets(r pipeline.ImageDefinition, targets []pipeline.Target) error {
+	return p.images.CheckTargets(r, targets)
+}
+
 // Publish implements pipeline.Images.
 func (p *Platform) Publish(ctx context.Context, r pipeline.PublishRequest) (map[string]string, error) {
 	ctx, err := p.fenced(ctx)
@@ -68,6 +74,24 @@ func (p *Platform) Publish(ctx context.Context, r pipeline.PublishRequest) (map[
 		return nil, err
 	}
 	return p.images.Publish(ctx, r)
+}
+
+// Point implements pipeline.Images: the name is that of a parameter of SSM.
+func (p *Platform) Point(ctx context.Context, r pipeline.PointRequest) error {
+	ctx, err := p.fenced(ctx)
+	if err != nil {
+		return err
+	}
+	return p.images.Point(ctx, r)
+}
+
+// Unpoint implements pipeline.Images.
+func (p *Platform) Unpoint(ctx context.Context, r pipeline.UnpointRequest) error {
+	ctx, err := p.fenced(ctx)
+	if err != nil {
+		return err
+	}
+	return p.images.Unpoint(ctx, r)
 }
 
 // RemoveImage implements pipeline.Images.

@@ -19,6 +19,7 @@ import (
 // installed is baked first, and every fleet belongs to a persistent environment.
 type persistent struct {
 	*bed
+	maker  *bed // bakes what is to be installed: where the ledger is
 	mu     *sync.Mutex
 	images map[string]string      // by what was installed
 	leases map[string]*sync.Mutex // by environment: the engine lets one at a time work on one
@@ -68,15 +69,18 @@ func (l *persistent) baked(ctx context.Context, r pipeline.FleetRequest) (string
 		Environment: "e-bake-" + key, Fleet: "f-bake-" + key, Image: r.Image, Instances: 1, Artifact: r.Artifact, Log: r.Log,
 		Service: pipeline.Service{Install: r.Service.Install, Start: platformtest.Start(), Port: 8080},
 	}
-	if _, err := l.Platform.Prepare(ctx, b); err != nil {
+	if _, err := l.maker.Platform.Prepare(ctx, b); err != nil {
 		return "", err
 	}
-	image, err := l.Platform.Bake(ctx, pipeline.BakeRequest{Token: "r-" + key, Name: key, Environment: b.Environment, Log: r.Log})
+	image, err := l.maker.Platform.Bake(ctx, pipeline.BakeRequest{Token: "r-" + key, Name: key, Environment: b.Environment, Log: r.Log})
 	if err != nil {
 		return "", err
 	}
 	l.images[key] = image.ID
-	return image.ID, l.Platform.Destroy(ctx, b.Environment)
+	if l.maker != l.bed {
+		l.maker.sharedWith(image.ID, l.bed)
+	}
+	return image.ID, l.maker.Platform.Destroy(ctx, b.Environment)
 }
 
 const (
@@ -98,7 +102,7 @@ func TestPlatform(t *testing.T) {
 		b := newBed(t)
 		t.Cleanup(b.wantNothing)
 		return platformtest.Subject{
-			Platform: &persistent{bed: b, images: map[string]string{}, leases: map[string]*sync.Mutex{}, mu: &sync.Mutex{}}, Start: platformtest.Start(), Base: b.base(),
+			Platform: &persistent{bed: b, maker: b, images: map[string]string{}, leases: map[string]*sync.Mutex{}, mu: &sync.Mutex{}}, Start: platformtest.Start(), Base: b.base(),
 		}
 	})
 }

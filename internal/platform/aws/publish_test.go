@@ -57,6 +57,21 @@ func (b *bed) leftOf() (left []string) {
 	return left
 }
 
+// publish places an image, and lets the parameter lead to it.
+func (b *bed) publish(r pipeline.PublishRequest) (copies map[string]string, err error) {
+	if copies, err = b.Publish(b.Context(), r); err != nil || r.Publication.Parameter == "" {
+		return copies, err
+	}
+	return copies, b.Point(b.Context(), pipeline.PointRequest{Name: r.Publication.Parameter, Images: copies, Labels: r.Labels, Log: b.log})
+}
+
+// unpoint removes the parameter everywhere.
+func (b *bed) unpoint() error {
+	return b.Unpoint(b.Context(), pipeline.UnpointRequest{
+		Name: "/penstock/shop/base", Regions: append([]string{cloudtest.Region}, elsewhere...), Labels: pipeline.Labels{Pipeline: "shop", Stage: "image/base"}, Log: b.log,
+	})
+}
+
 func (b *bed) publishRequest(image string) pipeline.PublishRequest {
 	return pipeline.PublishRequest{
 		Image: image, Labels: pipeline.Labels{Pipeline: "shop", Stage: "image/base", Run: "r-1"}, Log: b.log,
@@ -101,9 +116,9 @@ func TestPublish(t *testing.T) {
 	b := newBed(t)
 	id := b.base()
 	r := b.publishRequest(id)
-	copies, err := b.Publish(t.Context(), r)
+	copies, err := b.publish(r)
 	b.must(err)
-	again, err := b.Publish(t.Context(), r)
+	again, err := b.publish(r)
 	b.must(err)
 	if len(copies) != 3 || copies[cloudtest.Region] != id || fmt.Sprint(copies) != fmt.Sprint(again) {
 		t.Errorf("published as %v, and then as %v", copies, again)
@@ -127,6 +142,8 @@ func TestPublish(t *testing.T) {
 	r.Publication = pipeline.Publication{Regions: elsewhere[:1]}
 	copies, err = b.Publish(t.Context(), r)
 	b.must(err)
+	b.must(b.unpoint())
+	b.must(b.unpoint())
 	if left := b.leftOf(); len(copies) != 2 || len(left) != 4 { // two images with a snapshot each
 		t.Errorf("published as %v, there are %v", copies, left)
 	}
@@ -162,7 +179,8 @@ func TestCopiesFromAnotherRegion(t *testing.T) {
 	}
 }
 
-// The next image takes the parameter over; another's parameter is left alone.
+// The next image takes the parameter over, with the label of its build; another's parameter
+// is left alone, unless it is adopted.
 func TestParameter(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -171,29 +189,82 @@ func TestParameter(t *testing.T) {
 	next.Inputs = "k-2"
 	two, err := b.Bake(t.Context(), next)
 	b.must(err)
-	for _, id := range []string{one, two.ID} {
-		r := b.publishRequest(id)
-		r.Publication = pipeline.Publication{Parameter: "/penstock/shop/base"}
-		_, err := b.Publish(t.Context(), r)
-		b.must(err)
-		if got := b.parameterIn(cloudtest.Region); got != id {
-			t.Errorf("the parameter is %s, want %s", got, id)
-		}
+	point := func(name, id, build string, adopt bool) error {
+		return b.Point(t.Context(), pipeline.PointRequest{
+			Name: name, Images: map[string]string{cloudtest.Region: id}, Labels: pipeline.Labels{Pipeline: "shop", Stage: "production", Build: build}, Adopt: adopt, Log: b.log,
+		})
 	}
-	b.must(b.RemoveImage(t.Context(), one))
-	if got := b.parameterIn(cloudtest.Region); got != two.ID {
-		t.Errorf("after the removal of the older image the parameter is %s", got)
+	labels := func(name string) map[string][]string {
+		t.Helper()
+		out, err := b.ssm.GetParameterHistory(t.Context(), &ssm.GetParameterHistoryInput{Name: aws.String(name)})
+		b.must(err)
+		by := map[string][]string{}
+		for _, v := range out.Parameters {
+			by[aws.ToString(v.Value)] = append(by[aws.ToString(v.Value)], v.Labels...)
+		}
+		return by
+	}
+	const name = "/penstock/penstock/shop/stable"
+	for range 2 {
+		b.must(point("stable", one, "b-1", false))
+	}
+	b.must(point("stable", two.ID, "b-2", false))
+	b.must(point("stable", two.ID, "b-3", false))
+	if got := labels(name); !slices.Equal(got[one], []string{"b-1"}) || !slices.Equal(got[two.ID], []string{"b-2", "b-3"}) {
+		t.Errorf("the labels are %v", got)
+	}
+	b.must(point(name, one, "b-1", false)) // back; and the same parameter by its whole name
+	if got, err := b.ssm.GetParameter(t.Context(), &ssm.GetParameterInput{Name: aws.String(name + ":b-1")}); err != nil || aws.ToString(got.Parameter.Value) != one || got.Parameter.Version != 3 {
+		t.Errorf("b-1 is %+v, %v", got, err)
+	}
+	if got, err := b.ssm.GetParameter(t.Context(), &ssm.GetParameterInput{Name: aws.String(name)}); err != nil || aws.ToString(got.Parameter.DataType) != "aws:ec2:image" {
+		t.Errorf("the parameter is %+v, %v", got, err)
 	}
 	_, err = b.ssm.PutParameter(t.Context(), &ssm.PutParameterInput{Name: aws.String("/penstock/other"), Value: aws.String("ami-1"), Type: ssmtypes.ParameterTypeString})
 	b.must(err)
-	r := b.publishRequest(two.ID)
-	r.Publication = pipeline.Publication{Parameter: "/penstock/other"}
-	_, err = b.Publish(t.Context(), r)
-	b.wantError(err, pipeline.CodeConflict, "/penstock/other", "publish.ssm_parameter")
+	b.wantError(point("/penstock/other", two.ID, "b-2", false), pipeline.CodeConflict, "/penstock/other", "adopt")
+	labelsOf := pipeline.Labels{Pipeline: "shop", Stage: "production"}
+	b.must(b.Unpoint(t.Context(), pipeline.UnpointRequest{Name: "/penstock/other", Regions: []string{cloudtest.Region}, Labels: labelsOf}))
+	if got, err := b.ssm.GetParameter(t.Context(), &ssm.GetParameterInput{Name: aws.String("/penstock/other")}); err != nil || aws.ToString(got.Parameter.Value) != "ami-1" {
+		t.Errorf("another's parameter is %+v, %v", got, err)
+	}
+	b.must(point("/penstock/other", two.ID, "b-2", true))
+	for _, p := range []string{"/penstock/other", "stable"} {
+		b.must(b.Unpoint(t.Context(), pipeline.UnpointRequest{Name: p, Regions: []string{cloudtest.Region}, Labels: labelsOf}))
+	}
+	b.must(b.RemoveImage(t.Context(), one))
 	b.must(b.RemoveImage(t.Context(), two.ID))
-	if left := b.leftOf(); len(left) != 1 || !strings.Contains(left[0], "other") {
+	if left := b.leftOf(); len(left) > 0 {
 		t.Errorf("there are %v", left)
 	}
+}
+
+// A parameter has room for as many builds as come: a version for 10 labels, and 100 versions,
+// of which AWS removes none that has a label.
+func TestParameterLimits(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	one := b.base()
+	next := b.bakeRequest("r-2")
+	next.Inputs = "k-2"
+	two, err := b.Bake(t.Context(), next)
+	b.must(err)
+	r := pipeline.PointRequest{Name: "/penstock/shop/base", Labels: pipeline.Labels{Pipeline: "shop", Stage: "image/base"}, Log: b.log}
+	for i := range 120 {
+		r.Images, r.Labels.Build = map[string]string{cloudtest.Region: one}, fmt.Sprintf("b-%d", i)
+		if i >= 12 && i%2 == 0 {
+			r.Images = map[string]string{cloudtest.Region: two.ID}
+		}
+		b.must(b.Point(t.Context(), r))
+		if got := b.parameterIn(cloudtest.Region); got != r.Images[cloudtest.Region] {
+			t.Fatalf("%d: the parameter is %s", i, got)
+		}
+	}
+	out, err := b.ssm.GetParameter(t.Context(), &ssm.GetParameterInput{Name: aws.String("/penstock/shop/base:b-119")})
+	if b.must(err); aws.ToString(out.Parameter.Value) != one || out.Parameter.Version < 100 {
+		t.Errorf("the label of the newest build is of %+v", out.Parameter)
+	}
+	b.must(b.unpoint())
 }
 
 // What is used, or shared on purpose, stays.
@@ -394,24 +465,28 @@ func TestPublishFaults(t *testing.T) {
 			id := baked.ID
 			b.cloud.ResetCalls()
 			b.cloud.Fail(fault.at(k)...)
-			_, err = b.Publish(t.Context(), b.publishRequest(id))
+			_, err = b.publish(b.publishRequest(id))
 			done = err == nil && len(b.cloud.Calls()) < k
 			b.cloud.Mend()
 			if fault.repeated && err != nil {
 				t.Errorf("request %d: %v", k, err)
 			}
 			time.Sleep(fault.visible)
-			copies, err := b.Publish(t.Context(), b.publishRequest(id))
+			copies, err := b.publish(b.publishRequest(id))
 			b.must(err)
 			if left := b.leftOf(); len(copies) != 3 || len(left) != 9 { // image, snapshot and parameter in three regions
 				t.Errorf("request %d: published as %v, there are %v", k, copies, left)
 			}
 			b.cloud.Fail(fault.at(k)...)
-			err = b.RemoveImage(t.Context(), id)
+			err = b.unpoint()
+			if err == nil {
+				err = b.RemoveImage(t.Context(), id)
+			}
 			b.cloud.Mend()
 			if fault.repeated && err != nil {
 				t.Errorf("request %d of the removal: %v", k, err)
 			}
+			b.must(b.unpoint())
 			b.must(b.RemoveImage(t.Context(), id))
 			if left := b.leftOf(); len(left) > 0 {
 				t.Errorf("request %d: after the removal there are %v", k, left)

@@ -235,13 +235,6 @@ func (p *Platform) CheckImage(r pipeline.ImageDefinition) error {
 	return nil
 }
 
-// Publish implements pipeline.Platform: there is nowhere else, so that there is only
-// nothing to take back.
-func (p *Platform) Publish(_ context.Context, r pipeline.PublishRequest) (map[string]string, error) {
-	want := r.Publication
-	return nil, p.CheckImage(pipeline.ImageDefinition{Name: r.Image, Publish: map[bool]*pipeline.Publication{true: &want}[want.Digest() != (&pipeline.Publication{}).Digest()]})
-}
-
 // RemoveImage removes an image that no fleet was made from.
 func (p *Platform) RemoveImage(ctx context.Context, id string) error {
 	const op = "remove image"

@@ -234,6 +234,9 @@ func (p *Platform) Resize(ctx context.Context, environment string, to pipeline.S
 
 const hintProxies = "List IP addresses and networks in CIDR notation, as in [\"10.0.0.7\", \"10.1.0.0/16\"], or nothing to trust nobody."
 
+// Ringing implements pipeline.Fleets: there are no alarms here.
+func (p *Platform) Ringing(context.Context, []string) ([]string, error) { return nil, nil }
+
 // Trust sets whose forwarding headers the endpoint keeps, from the next request on.
 func (p *Platform) Trust(ctx context.Context, environment string, proxies []string) error {
 	const op = protocol.OpTrust

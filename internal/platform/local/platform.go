@@ -25,6 +25,7 @@ var _ pipeline.Platform = (*Platform)(nil)
 // Options configure a Platform.
 type Options struct {
 	Dir        string           // data directory; images/ and environments/ are made below it
+	ImagesOf   string           // data directory whose images are launched; empty: Dir
 	Work       string           // directory in no repository, where the trees of bakes and fleets are
 	Executable []string         // starts a supervisor; nil means this binary with its argument
 	Logger     hclog.Logger     // nil discards
@@ -47,6 +48,9 @@ func New(o Options) *Platform {
 	if abs, err := filepath.Abs(o.Work); err == nil {
 		o.Work = abs
 	}
+	if abs, err := filepath.Abs(o.ImagesOf); err == nil && o.ImagesOf != "" {
+		o.ImagesOf = abs
+	}
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()
 	}
@@ -60,10 +64,25 @@ func New(o Options) *Platform {
 			o.Logger.Warn("find this program", "error", err)
 		}
 	}
-	return &Platform{Options: o, store: store.Open(filepath.Join(o.Dir, protocol.ImagesDir))}
+	return &Platform{Options: o, store: store.Open(filepath.Join(cmp.Or(o.ImagesOf, o.Dir), protocol.ImagesDir))}
 }
 
 func (p *Platform) environments() string { return filepath.Join(p.Dir, protocol.EnvironmentsDir) }
+
+// linkImages lets the supervisors of a directory find the images of another.
+func (p *Platform) linkImages() error {
+	if p.ImagesOf == "" {
+		return nil
+	}
+	if err := os.MkdirAll(p.Dir, 0o700); err != nil {
+		return err
+	}
+	err := os.Symlink(filepath.Join(p.ImagesOf, protocol.ImagesDir), filepath.Join(p.Dir, protocol.ImagesDir))
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
+}
 
 func (p *Platform) dir(environment string) string {
 	return filepath.Join(p.environments(), environment)

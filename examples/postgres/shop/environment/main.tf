@@ -43,13 +43,14 @@ resource "terraform_data" "server" {
   }
 }
 
+output "env" {
+  value = { DATABASE_URL = "postgresql://shop@/shop?host=${urlencode(terraform_data.server.output)}" }
+}
+
 # The service and its commands find the password in PGPASSWORD, as all clients of PostgreSQL do,
 # so that none needs it as an argument, which everybody on the machine could read.
-output "env" {
-  value = {
-    DATABASE_URL = "postgresql://shop@/shop?host=${urlencode(terraform_data.server.output)}"
-    PGPASSWORD   = terraform_data.password.output
-  }
+output "secret_env" {
+  value     = { PGPASSWORD = terraform_data.password.output }
   sensitive = true
 }
 

@@ -44,6 +44,17 @@ func (a *alarms) each(ctx context.Context, f func(types.MetricAlarm) error) erro
 	return nil
 }
 
+// Ringing returns those of some alarms that go off now.
+func (f *Fleets) Ringing(ctx context.Context, names []string) (ringing []string, err error) {
+	states, err := f.alarms.states(ctx, names)
+	for _, name := range stack.Sorted(states) {
+		if states[name] == types.StateValueAlarm {
+			ringing = append(ringing, name)
+		}
+	}
+	return ringing, err
+}
+
 // policyOf returns the name of a scaling policy of one of the groups, from its ARN; empty
 // where it is of another group, or the ARN is of something else.
 func policyOf(arn string, groups []string) string {

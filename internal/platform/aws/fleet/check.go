@@ -121,5 +121,9 @@ func CheckRequest(r pipeline.FleetRequest) error {
 	if err := CheckService(r.Service); err != nil {
 		return err
 	}
-	return Check(pipeline.EnvironmentSpec{Env: r.Env, Address: r.Address, SecretsVersion: int64(len(r.Secrets)), TrustedProxies: r.TrustedProxies})
+	if len(r.Secrets) > 0 { // of the module: those of the environment itself are refused at plan
+		return invalid("Let the module put them into AWS Secrets Manager or SSM, and return where in its output \"env\": the service reads them with the role of its instances.",
+			"the module makes the variables %q secret, and no instance on AWS can have secret ones: those that start later would not have the values", stack.Sorted(r.Secrets))
+	}
+	return Check(pipeline.EnvironmentSpec{Env: r.Env, Address: r.Address, TrustedProxies: r.TrustedProxies})
 }

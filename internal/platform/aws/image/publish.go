@@ -32,7 +32,6 @@ const opPublish = "publish image"
 const (
 	tagOf         = "penstock:image"       // of a copy and of its snapshots: the image that it is of
 	tagRegions    = "penstock:regions"     // with copies
-	tagParameter  = "penstock:parameter"   // that holds the ID
 	tagKeepShared = "penstock:keep-shared" // true: not removed while others may launch it
 )
 
@@ -65,8 +64,8 @@ func (m *Images) Check(r pipeline.ImageDefinition) error {
 	return nil
 }
 
-// Publish copies and shares an image, and takes back what an earlier publication did and
-// this one does not. It returns the IDs by region, the image's own included.
+// Publish copies and shares an image, as a publication says and as targets need it, and takes
+// back what an earlier one did and this one does not. It returns the IDs by region, the image's own included.
 func (m *Images) Publish(ctx context.Context, r pipeline.PublishRequest) (map[string]string, error) {
 	found, err := m.findOwn(ctx, stack.Filter("image-id", r.Image))
 	if err != nil {
@@ -76,7 +75,17 @@ func (m *Images) Publish(ctx context.Context, r pipeline.PublishRequest) (map[st
 		return nil, pipeline.Errorf(pipeline.CodeNotFound, opPublish, "image %s does not exist in %s", r.Image, m.stack.Config.Region).
 			WithHint("The next apply bakes it again.")
 	}
-	image, want := found[0], r.Publication
+	image, home := found[0], m.stack.Config.Region
+	to, err := m.reachOf(opPublish, r.Publication, r.Targets)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.shareable(ctx, image, to.accounts[home]); err != nil {
+		return nil, err
+	}
+	given := r.Publication
+	r.Publication = to.extended(given, home)
+	want := r.Publication
 	before := listOf(stack.Tag(image.Tags, tagRegions))
 	all := append(slices.Clone(before), want.Regions...)
 	slices.Sort(all)
@@ -89,13 +98,12 @@ func (m *Images) Publish(ctx context.Context, r pipeline.PublishRequest) (map[st
 	if err != nil {
 		return nil, err
 	}
-	images[m.stack.Config.Region] = image
+	images[home] = image
 	for _, region := range stack.Sorted(images) {
-		there := m.in(region)
+		there, what := m.in(region), to.in(region, home, given)
 		if err := errors.Join(
-			there.share(ctx, images[region], want, r.Log),
-			there.parameter(ctx, images[region], want.Parameter, r.Labels, r.Log),
-			there.guard(ctx, images[region], want),
+			there.share(ctx, images[region], what, r.Log),
+			there.guard(ctx, images[region], what),
 		); err != nil {
 			return nil, err
 		}

@@ -20,8 +20,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/stack"
 )
 
-// Remove removes an image: its copies in other regions and the parameter first,
-// so that what is left after a failure is found again by the image's own tags. One that
+// Remove removes an image: its copies in other regions first, so that what is left after a failure is found again by the image's own tags. One that
 // is needed anywhere stays everywhere.
 func (m *Images) Remove(ctx context.Context, id string) error {
 	found, err := m.findOwn(ctx, stack.Filter("image-id", id))
@@ -37,11 +36,6 @@ func (m *Images) Remove(ctx context.Context, id string) error {
 	}
 	if err := m.removeCopies(ctx, id, listOf(stack.Tag(image.Tags, tagRegions))); err != nil {
 		return err
-	}
-	if name := stack.Tag(image.Tags, tagParameter); name != "" {
-		if err := m.home().removeParameter(ctx, name, id); err != nil {
-			return err
-		}
 	}
 	return m.home().remove(ctx, image)
 }
@@ -85,11 +79,6 @@ func (m *Images) removeCopies(ctx context.Context, id string, regions []string) 
 	for _, region := range regions {
 		there := m.in(region)
 		for _, c := range copies[region] {
-			if name := stack.Tag(c.Tags, tagParameter); name != "" {
-				if err := there.removeParameter(ctx, name, aws.ToString(c.ImageId)); err != nil {
-					return err
-				}
-			}
 			if err := there.remove(ctx, c); err != nil {
 				return err
 			}

@@ -12,8 +12,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
-	"github.com/aws/aws-sdk-go-v2/service/ssm"
-	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -176,83 +174,4 @@ func without(a, b map[string]bool) (list []string) {
 		}
 	}
 	return list
-}
-
-// parameter puts an image's ID into a parameter, and removes the parameter that held it
-// before.
-func (r regional) parameter(ctx context.Context, image types.Image, name string, l pipeline.Labels, log io.Writer) error {
-	id := aws.ToString(image.ImageId)
-	if before := stack.Tag(image.Tags, tagParameter); before != "" && before != name {
-		if err := r.removeParameter(ctx, before, id); err != nil {
-			return err
-		}
-	}
-	if name != stack.Tag(image.Tags, tagParameter) { // first: it is removed by it
-		if err := r.tag(ctx, opPublish, id, map[string]string{tagParameter: name}); err != nil {
-			return err
-		}
-	}
-	if name == "" {
-		return nil
-	}
-	in := &ssm.PutParameterInput{
-		Name: aws.String(name), Value: aws.String(id), Type: ssmtypes.ParameterTypeString,
-		DataType: aws.String("aws:ec2:image"), Description: aws.String("image of Penstock"),
-	}
-	for _, t := range r.stack.TagsOf(pipeline.Labels{Pipeline: l.Pipeline}, map[string]string{tagImageName: l.Stage}) {
-		in.Tags = append(in.Tags, ssmtypes.Tag{Key: t.Key, Value: t.Value})
-	}
-	_, err := r.ssm.PutParameter(ctx, in)
-	if cloud.Is(err, "ParameterAlreadyExists") {
-		if err := r.ownParameter(ctx, name, l); err != nil {
-			return err
-		}
-		in.Tags, in.Overwrite = nil, aws.Bool(true)
-		_, err = r.ssm.PutParameter(ctx, in)
-	}
-	stack.Logf(log, "parameter %s in %s: %s", name, r.region, id)
-	return cloud.Fault(ctx, "write parameter "+name, err)
-}
-
-// tagImageName distinguishes the parameters of several images of a pipeline.
-const tagImageName = "penstock:image-name"
-
-// ownParameter is CodeConflict for a parameter that is not of the same image.
-func (r regional) ownParameter(ctx context.Context, name string, l pipeline.Labels) error {
-	op := "write parameter " + name
-	out, err := r.ssm.ListTagsForResource(ctx, &ssm.ListTagsForResourceInput{
-		ResourceId: aws.String(name), ResourceType: ssmtypes.ResourceTypeForTaggingParameter,
-	})
-	if err != nil {
-		return cloud.Fault(ctx, op, err)
-	}
-	has := map[string]string{}
-	for _, t := range out.TagList {
-		has[aws.ToString(t.Key)] = aws.ToString(t.Value)
-	}
-	if has[stack.TagStack] != r.stack.Settings.Stack || has[stack.TagPipeline] != l.Pipeline || has[tagImageName] != l.Stage {
-		return pipeline.Errorf(pipeline.CodeConflict, op, "the parameter exists in %s, and belongs to something else", r.region).
-			WithHint("Choose another publish.ssm_parameter, or delete that one.")
-	}
-	return nil
-}
-
-// removeParameter removes a parameter if it still holds an image's ID.
-func (r regional) removeParameter(ctx context.Context, name, id string) error {
-	op := "remove parameter " + name
-	out, err := r.ssm.GetParameter(ctx, &ssm.GetParameterInput{Name: aws.String(name)})
-	if cloud.IsNotFound(err) {
-		return nil
-	}
-	if err != nil {
-		return cloud.Fault(ctx, op, err)
-	}
-	if aws.ToString(out.Parameter.Value) != id {
-		return nil
-	}
-	_, err = r.ssm.DeleteParameter(ctx, &ssm.DeleteParameterInput{Name: aws.String(name)})
-	if cloud.IsNotFound(err) {
-		return nil
-	}
-	return cloud.Fault(ctx, op, err)
 }

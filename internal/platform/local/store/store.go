@@ -291,7 +291,7 @@ func (s *Store) Verify(ctx context.Context, id string) error {
 }
 
 // Remove removes an image and the files that no other image has. One that does
-// not exist is no error. allowed is asked while nothing can be added, and an error of it
+// not exist is no error; one to which a name leads is CodeConflict. allowed is asked while nothing can be added, and an error of it
 // is returned; nil allows.
 func (s *Store) Remove(ctx context.Context, id string, allowed func() error) error {
 	op := "remove image " + id
@@ -310,6 +310,14 @@ func (s *Store) Remove(ctx context.Context, id string, allowed func() error) err
 		if err := allowed(); err != nil {
 			return err
 		}
+	}
+	name, err := s.named(ctx, id)
+	if err != nil {
+		return err
+	}
+	if name != "" {
+		return pipeline.Errorf(pipeline.CodeConflict, op, "channel %q leads to it", name).
+			WithHint("Let the channel lead to another build, or remove it, first.")
 	}
 	if err := os.Remove(s.manifestPath(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return failed(ctx, op, err)

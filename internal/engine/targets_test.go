@@ -1,0 +1,254 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+)
+
+// memTargets are other places of the world. One whose region is down can't be asked.
+type memTargets struct{ *life }
+
+func (m memTargets) Open(_ context.Context, t pipeline.Target) (pipeline.Platform, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.down[t.Name] {
+		return nil, pipeline.Errorf(pipeline.CodeFailed, "open "+t.Describe(), "region is down")
+	}
+	return memPlatform{life: m.life}, nil
+}
+
+// at makes targets, each of a wave of its own unless the name says another, as in "eu/2".
+func at(names ...string) (all []pipeline.StageTarget) {
+	for i, name := range names {
+		wave := i + 1
+		name, of, given := strings.Cut(name, "/")
+		if given {
+			_, _ = fmt.Sscan(of, &wave)
+		}
+		all = append(all, pipeline.StageTarget{Target: pipeline.Target{Name: name}, Wave: wave})
+	}
+	return all
+}
+
+// spread is the route of a source, with production pinned to the build of another, if any, at targets.
+func spread(digest, to string, targets ...string) []pipeline.Stage {
+	stages := route(digest)
+	if to != "" {
+		stages[5].Pin = build(to)
+	}
+	stages[5].Targets = at(targets...)
+	return stages
+}
+
+// spreadTo brings build 1 to the targets of production, and build 2 before it.
+func spreadTo(d *desk, targets ...string) error {
+	if err := d.apply(spread("1", "", targets...)); err != nil {
+		return err
+	}
+	_, err := d.Decide(context.Background(), "shop", "exploratory", build("1"), pipeline.Approved, "")
+	if err := errors.Join(err, d.apply(spread("1", "1", targets...)), d.apply(spread("2", "1", targets...))); err != nil {
+		return err
+	}
+	_, err = d.Decide(context.Background(), "shop", "exploratory", build("2"), pipeline.Approved, "")
+	return errors.Join(err, d.apply(spread("2", "1", targets...)))
+}
+
+// hold reports which of the targets of production does not run a build.
+func (d *desk) hold(build string, targets ...string) error {
+	v, err := d.Reports.StageView(context.Background(), "shop", "production")
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, t := range v.Current.Targets {
+		names = append(names, t.Name)
+		if t.Build != build || t.Environment == nil || t.Environment.Target.Name != t.Name {
+			return fmt.Errorf("target %s runs %q", t.Name, t.Build)
+		}
+	}
+	if !slices.Equal(names, targets) || v.Current.Build != build {
+		return fmt.Errorf("production is at targets %v with %s, want %v with %s", names, v.Current.Build, targets, build)
+	}
+	return nil
+}
+
+func init() {
+	journeys["rollout"] = journey{
+		setup: func(d *desk) error { return spreadTo(d, "eu", "us", "ap") },
+		act: func(d *desk) error {
+			return errors.Join(d.apply(spread("2", "2", "eu", "us", "ap")), d.hold(build("2"), "eu", "us", "ap"))
+		},
+		back: func(d *desk) error {
+			return errors.Join(d.apply(spread("2", "1", "eu", "us", "ap")), d.hold(build("1"), "eu", "us", "ap"))
+		},
+	}
+	journeys["another target"] = journey{
+		setup: func(d *desk) error { return spreadTo(d, "eu", "us") },
+		act: func(d *desk) error {
+			return errors.Join(d.apply(spread("2", "1", "eu", "us", "ap")), d.hold(build("1"), "eu", "us", "ap"))
+		},
+		back: func(d *desk) error {
+			return errors.Join(d.apply(spread("2", "1", "eu", "us")), d.hold(build("1"), "eu", "us"))
+		},
+	}
+	journeys["a target less"] = journey{
+		setup: func(d *desk) error { return spreadTo(d, "eu", "us") },
+		act:   func(d *desk) error { return errors.Join(d.apply(spread("2", "1", "us")), d.hold(build("1"), "us")) },
+		back: func(d *desk) error {
+			return errors.Join(d.apply(spread("2", "1", "eu", "us")), d.hold(build("1"), "eu", "us"))
+		},
+	}
+	journeys["removal of targets"] = journey{
+		setup: func(d *desk) error { return spreadTo(d, "eu", "us") },
+		act:   func(d *desk) error { return d.remove("production") },
+	}
+}
+
+// Targets of one wave are deployed side by side: killed anywhere, the next apply goes on.
+func TestWaveKilled(t *testing.T) {
+	d := withModule(t, noModule)
+	targets := []string{"eu/1", "us/2", "ap/2"}
+	if err := spreadTo(d, targets...); err != nil {
+		t.Fatal(err)
+	}
+	before := d.world
+	for n := 1; ; n++ {
+		d := start(t, before.copied(), t.TempDir())
+		d.limit = n
+		err := d.apply(spread("2", "2", targets...))
+		if d.calls < n {
+			if err != nil {
+				t.Fatal(err)
+			}
+			break
+		}
+		d = d.again()
+		if err := errors.Join(d.apply(spread("2", "2", targets...)), d.hold(build("2"), "eu", "us", "ap"), d.agree()); err != nil {
+			t.Fatalf("killed at call %d: %v", n, err)
+		}
+	}
+}
+
+// When a target fails, those that have moved go back, or keep the build, as the stage says.
+// No wave after it begins.
+func TestRolloutFails(t *testing.T) {
+	for _, choice := range []pipeline.RolloutOnFailure{pipeline.RolloutRestore, pipeline.RolloutKeep} {
+		t.Run(string(choice), func(t *testing.T) {
+			d := withModule(t, noModule)
+			if err := spreadTo(d, "eu", "us", "ap"); err != nil {
+				t.Fatal(err)
+			}
+			stages := spread("2", "2", "eu", "us", "ap")
+			stages[5].Rollout.OnFailure = choice
+			d.failsAt = "us/" + build("2")
+			err := d.apply(stages)
+			if err == nil || !strings.Contains(err.Error(), "target us: ") {
+				t.Fatalf("got %v", err)
+			}
+			v, _ := d.Reports.StageView(t.Context(), "shop", "production")
+			got := map[string]string{}
+			for _, t := range v.Current.Targets {
+				got[t.Name] = t.Build
+			}
+			want, says := build("1"), "all targets run build "+build("1")+" again"
+			if choice == pipeline.RolloutKeep {
+				want, says = build("2"), "target eu holds build "+build("2")
+			}
+			if got["eu"] != want || got["us"] != build("1") || got["ap"] != build("1") || v.Current.Build != build("1") || v.Status != gate.StatusFailed {
+				t.Errorf("targets run %v, and the stage is %s at %s", got, v.Status, v.Current.Build)
+			}
+			if !strings.Contains(err.Error(), says) {
+				t.Errorf("the error says %v", err)
+			}
+			d.failsAt = ""
+			if err := errors.Join(d.apply(stages), d.hold(build("2"), "eu", "us", "ap"), d.agree()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// Between waves, what has moved is watched: an alarm that goes off, an instance that fails and
+// a check that does not hold any more stop the rollout.
+func TestRolloutPause(t *testing.T) {
+	for name, test := range map[string]struct {
+		trouble func(d *desk, eu *memEnv)
+		want    string
+	}{
+		"alarm":       {func(d *desk, _ *memEnv) { d.ringing = []string{"old", "new"} }, "these alarms went off: new"},
+		"environment": {func(_ *desk, eu *memEnv) { eu.degraded = true }, "its environment is degraded"},
+		"check":       {func(d *desk, _ *memEnv) { d.stepFails = "live" }, "check target eu"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := withModule(t, noModule)
+			if err := spreadTo(d, "eu", "us"); err != nil {
+				t.Fatal(err)
+			}
+			stages := spread("2", "2", "eu", "us")
+			stages[5].Env.Alarms, stages[5].Rollout.Pause = []string{"old", "new"}, time.Nanosecond
+			stages[5].Steps = []pipeline.Step{{Name: "live", HTTP: &pipeline.HTTPCheck{Path: "/"}}}
+			d.ringing = []string{"old"} // before
+			d.onShift = func(eu *memEnv) {
+				d.onShift = nil
+				test.trouble(d, eu)
+			}
+			err := d.apply(stages)
+			if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), "all targets run build "+build("1")+" again") {
+				t.Fatalf("got %v", err)
+			}
+		})
+	}
+}
+
+// A region that is down fails no look at the others, and no plan: its environment is not taken
+// to be gone.
+func TestTargetDown(t *testing.T) {
+	d := withModule(t, noModule)
+	if err := spreadTo(d, "eu", "us"); err != nil {
+		t.Fatal(err)
+	}
+	d = d.again()
+	d.down = map[string]bool{"us": true}
+	v, err := d.Reports.StageView(t.Context(), "shop", "production")
+	if err != nil || v.Current.Targets[0].Environment.Status != pipeline.EnvRunning || v.Current.Targets[1].Environment.Status != pipeline.EnvDegraded ||
+		!strings.Contains(v.Current.Targets[1].Environment.Reason, "region is down") || v.Move.Action != gate.ActionNone {
+		t.Fatalf("%+v, %v", v.Current.Targets, err)
+	}
+	if err := d.apply(spread("2", "2", "eu", "us")); err == nil || !strings.Contains(err.Error(), "region is down") {
+		t.Errorf("a deployment: %v", err)
+	}
+	d.down = nil
+	if err := errors.Join(d.apply(spread("2", "2", "eu", "us")), d.hold(build("2"), "eu", "us"), d.agree()); err != nil {
+		t.Error(err)
+	}
+}
+
+// A stage that can't be at several places is refused, and so is one that would move.
+func TestTargetsRefused(t *testing.T) {
+	d := withModule(t, noModule)
+	if err := spreadTo(d, "eu", "us"); err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := spread("2", "1", "eu", "us")
+	elsewhere[5].Targets[0].Region = "eu-west-2"
+	bakes := route("2")
+	bakes[1].At.Region = "eu-west-2"
+	copies := spread("2", "1", "eu", "us")
+	copies[4].Env.DataFrom = "production"
+	for name, stages := range map[string][]pipeline.Stage{"can't move to": elsewhere, "bakes the image": bakes, "data_from does not say which": copies} {
+		if err := d.apply(stages); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("want %q, got %v", name, err)
+		}
+	}
+}

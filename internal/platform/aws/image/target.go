@@ -1,0 +1,125 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package image
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/instance"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/stack"
+)
+
+// reach is where an image must be for the environments of targets, besides what a publication
+// says.
+type reach struct {
+	keys     map[string]string   // of the copies, by region; empty: the key of AWS
+	accounts map[string][]string // that launch the image of a region
+}
+
+// reachOf returns where targets need an image. Two keys for the copy in one region, and a copy
+// that could not be shared with the account that needs it, are CodeInvalid.
+func (m *Images) reachOf(op string, p pipeline.Publication, targets []pipeline.Target) (reach, error) {
+	to := reach{keys: maps.Clone(p.KMSKeys), accounts: map[string][]string{}}
+	if to.keys == nil {
+		to.keys = map[string]string{}
+	}
+	home, account := m.stack.Config.Region, m.stack.Settings.Account()
+	for _, t := range targets {
+		region := t.Region
+		if region == "" {
+			region = home
+		}
+		if has := to.keys[region]; region != home && t.KMSKey != "" && has != "" && has != t.KMSKey {
+			return to, pipeline.Errorf(pipeline.CodeInvalid, op, "%s asks for the key %s of its copy in %s, and something else of the pipeline for %s", t.Describe(), t.KMSKey, region, has).
+				WithHint("There is one copy in each region. Set the same kms_key on all targets there, and in publish.kms_keys.")
+		}
+		if _, known := to.keys[region]; region != home && (!known || t.KMSKey != "") {
+			to.keys[region] = t.KMSKey
+		}
+		if a := t.Account(); a != "" && a != account && !slices.Contains(to.accounts[region], a) {
+			to.accounts[region] = append(to.accounts[region], a)
+		}
+	}
+	for _, t := range targets {
+		if a := t.Account(); a != "" && a != account && t.Region != "" && t.Region != home && to.keys[t.Region] == "" {
+			return to, pipeline.Errorf(pipeline.CodeInvalid, op, "%s needs a copy of the image that account %s may use, and a copy that is encrypted with the key of AWS can't be shared", t.Describe(), a).
+				WithHint("Set kms_key of the target to a key of the ledger's account, %s, in %s.", account, t.Region)
+		}
+	}
+	return to, nil
+}
+
+// CheckTargets refuses, with CodeInvalid, a baked image from which nothing could be launched in
+// targets.
+func (m *Images) CheckTargets(r pipeline.ImageDefinition, targets []pipeline.Target) error {
+	op := "check image " + r.Name
+	var p pipeline.Publication
+	if r.Publish != nil {
+		p = *r.Publish
+	}
+	to, err := m.reachOf(op, p, targets)
+	if err == nil && r.KMSKey == "" && len(to.accounts[m.stack.Config.Region]) > 0 {
+		err = unshareable(op, "the image", to.accounts[m.stack.Config.Region])
+	}
+	return err
+}
+
+// unshareable is the error for an image that other accounts need and can't use.
+func unshareable(op, image string, accounts []string) error {
+	return pipeline.Errorf(pipeline.CodeInvalid, op, "%s is encrypted with the key of AWS, and can't be shared with %v, where targets have environments", image, accounts).
+		WithHint("Set kms_key of the penstock_baked_image to a key of the ledger's account with an alias below alias/penstock/, and let it bake again.")
+}
+
+// shareable refuses an image that is to be shared with accounts, and whose key can't be: the
+// first thing, so that no copy is made in vain.
+func (m *Images) shareable(ctx context.Context, image types.Image, accounts []string) error {
+	if len(accounts) == 0 {
+		return nil
+	}
+	keys, err := instance.Keys(ctx, m.ec2, image)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		is, err := m.instances.Key(ctx, opPublish, key)
+		if pipeline.CodeOf(err) == pipeline.CodeNotAllowed { // who may not look at a key may share it all the same
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if is.KeyManager == kmstypes.KeyManagerTypeAws {
+			return unshareable(opPublish, "image "+aws.ToString(image.ImageId), accounts)
+		}
+	}
+	return nil
+}
+
+// extended returns a publication with the copies that targets need.
+func (to reach) extended(p pipeline.Publication, home string) pipeline.Publication {
+	for _, region := range stack.Sorted(to.keys) {
+		if region != home && !slices.Contains(p.Regions, region) {
+			p.Regions = append(slices.Clone(p.Regions), region)
+		}
+	}
+	p.KMSKeys = to.keys
+	return p
+}
+
+// in returns what a publication says of the image in a region, for its targets, too: those that
+// it names may launch what is in its own regions.
+func (to reach) in(region, home string, p pipeline.Publication) pipeline.Publication {
+	if region != home && !slices.Contains(p.Regions, region) {
+		p = pipeline.Publication{KMSKeys: p.KMSKeys, DeprecateAfter: p.DeprecateAfter, Protected: p.Protected}
+	}
+	p.Accounts = slices.Concat(p.Accounts, to.accounts[region])
+	return p
+}

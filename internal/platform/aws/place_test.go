@@ -1,0 +1,199 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package aws
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
+	"github.com/aws/smithy-go/middleware"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/awstest"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/platformtest"
+)
+
+// targetRole is the role of a target, by its name in the template.
+const targetRole = "TargetRole"
+
+// newTarget returns another account, in which home's deployers have environments, and what
+// names it. Its requests are made by them, in its role. Images are encrypted with a key of
+// home's.
+func newTarget(home *bed, key string) (*bed, pipeline.Target) {
+	home.Helper()
+	c := cloudtest.New(home.TB)
+	c.Given(map[string]string{"Target": "yes", "Support": "no", "TrustedBy": home.cloud.Stack().Role(cloudtest.Deployer).ARN, "ExternalId": "agreed", "ImageKeys": key})
+	at := pipeline.Target{Name: "eu", RoleARN: c.Stack().Role(targetRole).ARN, ExternalID: "agreed"}
+	home.cloud.Given(map[string]string{"TargetRoles": at.RoleARN})
+	from := &cloud.Cloud{Config: home.cloud.Config()}
+	b := &bed{TB: home.TB, cloud: c, log: &syncBuffer{}, leases: &leases{newest: map[string]int64{}}}
+	b.Platform = New(Options{Config: from.In(cloud.Elsewhere{Role: cloud.Role{ARN: at.RoleARN, ExternalID: at.ExternalID}}).Config, Settings: awstest.Settings(home.TB, c), Pause: 20 * time.Millisecond, Current: b.leases.current})
+	b.region = b.in(cloudtest.Region)
+	return b, at
+}
+
+// sharedWith lets the environments of a target be launched from an image.
+func (b *bed) sharedWith(image string, with *bed) {
+	b.Helper()
+	_, err := b.Publish(context.WithoutCancel(b.Context()), pipeline.PublishRequest{
+		Image: image, Labels: pipeline.Labels{Pipeline: "shop", Stage: "image/base", Run: "r-1"}, Log: b.log,
+		Targets: []pipeline.Target{{RoleARN: with.cloud.Stack().Role(targetRole).ARN}},
+	})
+	b.must(err)
+}
+
+// TestPlatformElsewhere takes persistent environments in another account, of images that are
+// baked where the ledger is, through what every platform promises.
+func TestPlatformElsewhere(t *testing.T) {
+	lacks := platformtest.Lacks{
+		"Variables": noSecrets, "Exec": noSecrets, "Data": noData, "DataFrom": noData, "Hooks": noData,
+		"BakeTree": noDirectories, "BakeEnvironment": noDirectories, "BakeFails": noDirectories, "Images": noDirectories,
+		"FailedCommand": "nothing is installed on a lasting fleet; see TestPlatformSingle", "Cancel": "as FailedCommand",
+		"Expire": "AWS forgets what has ended: the engine knows by the time that it did",
+	}
+	platformtest.Run(t, lacks, func(t *testing.T) platformtest.Subject {
+		home := newBed(t)
+		key := home.key("alias/penstock/images")
+		there, _ := newTarget(home, key)
+		t.Cleanup(there.wantNothing)
+		base := home.encrypted(key)
+		home.sharedWith(base, there)
+		return platformtest.Subject{
+			Platform: &persistent{bed: there, maker: home, images: map[string]string{}, leases: map[string]*sync.Mutex{}, mu: &sync.Mutex{}}, Start: platformtest.Start(), Base: base,
+		}
+	})
+}
+
+// A single instance in another account, of an image of the ledger's, is installed, tested and
+// ended there.
+func TestSingleElsewhere(t *testing.T) {
+	t.Parallel()
+	home := newBed(t)
+	key := home.key("alias/penstock/images")
+	there, at := newTarget(home, key)
+	t.Cleanup(there.wantNothing)
+	image := home.encrypted(key)
+	r := there.request("e-1", "f-1", image)
+	r.Artifact, r.Service.Install = there.file("the artifact"), `cp "$PENSTOCK_ARTIFACT" version`
+	_, err := there.Prepare(t.Context(), r)
+	there.wantError(err, pipeline.CodeNotFound, image, "this account may not use it")
+	ids, err := home.Publish(t.Context(), pipeline.PublishRequest{Image: image, Targets: []pipeline.Target{at}, Log: home.log, Labels: r.Labels})
+	home.must(err)
+	if len(ids) != 1 || ids[cloudtest.Region] != image {
+		t.Errorf("the target in the same region has %v", ids)
+	}
+	there.must(there.CheckLaunch(t.Context(), image, "", nil))
+	f, err := there.Prepare(t.Context(), r)
+	there.must(err)
+	if got := there.get(f.Endpoint + "/file/version"); got != "the artifact" {
+		t.Errorf("it serves %q", got)
+	}
+	there.must(there.Extend(t.Context(), "e-1", time.Now().Add(time.Hour)))
+	there.must(there.Destroy(t.Context(), "e-1"))
+	// The image is no longer needed there: nor may anybody there launch it.
+	_, err = home.Publish(t.Context(), pipeline.PublishRequest{Image: image, Log: home.log, Labels: r.Labels})
+	home.must(err)
+	with, err := home.permissions(cloudtest.Region, image)
+	home.must(err)
+	if len(with) != 0 {
+		t.Errorf("the image may be launched by %v", with)
+	}
+}
+
+// A target in another region has a copy there, with the key that it asks for, that its account
+// alone may launch. What can't be is refused before anything is copied.
+func TestPublishToTargets(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	home, there := b.key("alias/penstock/images"), kms.NewFromConfig(b.inRegion("us-east-1"))
+	made, err := there.CreateKey(t.Context(), &kms.CreateKeyInput{})
+	b.must(err)
+	_, err = there.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: aws.String("alias/penstock/images"), TargetKeyId: made.KeyMetadata.KeyId})
+	b.must(err)
+	key := aws.ToString(made.KeyMetadata.Arn)
+	role := func(account string) string { return "arn:aws:iam::" + account + ":role/penstock-TargetRole" }
+	request := func(image string, targets ...pipeline.Target) pipeline.PublishRequest {
+		return pipeline.PublishRequest{Image: image, Targets: targets, Log: b.log, Labels: pipeline.Labels{Pipeline: "shop", Stage: "image/base", Run: "r-1"}}
+	}
+	us := pipeline.Target{Name: "us", RoleARN: role("222222222222"), Region: "us-east-1", KMSKey: key}
+
+	closed := b.encrypted(home)
+	_, err = b.managed().Publish(t.Context(), request(closed, pipeline.Target{Name: "eu", RoleARN: role("222222222222")}))
+	b.wantError(err, pipeline.CodeInvalid, closed, "222222222222", "kms_key of the penstock_baked_image")
+	bare := us
+	bare.KMSKey = ""
+	_, err = b.Publish(t.Context(), request(closed, bare))
+	b.wantError(err, pipeline.CodeInvalid, "target us", "222222222222", "Set kms_key of the target", "us-east-1")
+	other := request(closed, us)
+	other.Publication = pipeline.Publication{Regions: []string{"us-east-1"}, KMSKeys: map[string]string{"us-east-1": "arn:aws:kms:us-east-1:1:key/other"}}
+	_, err = b.Publish(t.Context(), other)
+	b.wantError(err, pipeline.CodeInvalid, "target us", key, "key/other")
+	definition := pipeline.ImageDefinition{Name: "base"}
+	b.wantError(b.CheckTargets(definition, []pipeline.Target{{Name: "eu", RoleARN: role("222222222222")}}), pipeline.CodeInvalid, "check image base", "kms_key")
+	b.must(b.CheckTargets(definition, []pipeline.Target{us})) // its copy has another key
+	b.must(b.CheckTargets(definition, []pipeline.Target{{Region: "us-east-1"}}))
+	if n := b.cloud.Count()["CopyImage"]; n > 0 {
+		t.Errorf("%d copies were begun in vain", n)
+	}
+
+	west := pipeline.Target{Name: "west", Region: "eu-west-2", RoleARN: role(b.cloud.ID)} // of the same account
+	eu := pipeline.Target{Name: "eu", RoleARN: role("333333333333")}
+	r := request(closed, us, west, eu)
+	ids, err := b.Publish(t.Context(), r)
+	b.must(err)
+	if len(ids) != 3 || ids[cloudtest.Region] != closed {
+		t.Fatalf("published as %v", ids)
+	}
+	for region, accounts := range map[string]string{cloudtest.Region: "333333333333", "us-east-1": "222222222222", "eu-west-2": ""} {
+		with, err := b.permissions(region, ids[region])
+		b.must(err)
+		if len(with) > 1 || accounts != "" && !with[accounts] || accounts == "" && len(with) > 0 {
+			t.Errorf("in %s it may be launched by %v, want %q", region, with, accounts)
+		}
+	}
+	grants, err := there.ListGrants(t.Context(), &kms.ListGrantsInput{KeyId: aws.String(key)})
+	b.must(err)
+	if len(grants.Grants) != 1 || !strings.Contains(aws.ToString(grants.Grants[0].GranteePrincipal), "222222222222") {
+		t.Errorf("the key in us-east-1 has the grants %+v", grants.Grants)
+	}
+	again, err := b.Publish(t.Context(), r)
+	b.must(err)
+	if len(again) != 3 || again["us-east-1"] != ids["us-east-1"] {
+		t.Errorf("published again as %v", again)
+	}
+	b.must(b.RemoveImage(t.Context(), closed))
+	if left := b.leftOf(); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+// managed returns the platform in an account whose keys are all AWS's own.
+func (b *bed) managed() *Platform {
+	cfg := b.cloud.Config()
+	cfg.APIOptions = append(cfg.APIOptions, func(s *middleware.Stack) error {
+		return s.Initialize.Add(middleware.InitializeMiddlewareFunc("managed", func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
+			out, meta, err := next.HandleInitialize(ctx, in)
+			if key, ok := out.Result.(*kms.DescribeKeyOutput); ok && err == nil {
+				key.KeyMetadata.KeyManager = kmstypes.KeyManagerTypeAws
+			}
+			return out, meta, err
+		}), middleware.After)
+	})
+	return New(Options{Config: cfg, Settings: b.stack.Settings, Pause: b.stack.Pause})
+}
+
+// inRegion is the owner's configuration in a region.
+func (b *bed) inRegion(region string) aws.Config {
+	cfg := b.cloud.Own()
+	cfg.Region = region
+	return cfg
+}

@@ -1,0 +1,362 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
+	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/workplace"
+)
+
+// watchPause is between two looks at what has moved, while a rollout pauses.
+const watchPause = 10 * time.Second
+
+// rollOut takes the run's build to all targets of its stage, wave by wave. At each target that
+// is a run of its own, under a lease of its own. A target that has the build already is left
+// as it is, so that what was interrupted goes on where it was.
+func (a *attempt) rollOut(ctx context.Context) error {
+	if err := a.enter(ctx, pipeline.PhaseTargets); err != nil {
+		return err
+	}
+	watched, err := a.watchAlarms(ctx)
+	if err != nil {
+		return err
+	}
+	waves := a.stage.Waves()
+	for i, wave := range waves {
+		a.logf("wave %d of %d: %s", i+1, len(waves), targetsOf(wave))
+		err := a.deployWave(ctx, wave, a.run.Build)
+		if err == nil && i < len(waves)-1 {
+			err = a.pauseAfter(ctx, waves[:i+1], watched)
+		}
+		if err != nil {
+			return a.stopped(ctx, waves[:i+1], lock.LostOr(ctx, err))
+		}
+	}
+	if err := a.endLeft(ctx, a.stage); err != nil {
+		return a.stopped(ctx, nil, lock.LostOr(ctx, err))
+	}
+	return nil
+}
+
+// recoverTargets deals with interrupted runs of a stage at its targets.
+func (e *core) recoverTargets(ctx context.Context, st *pipeline.State, name string) error {
+	for _, at := range slices.Sorted(maps.Keys(st.Latest)) {
+		if of, target := pipeline.CutTarget(at); of != name || target == "" {
+			continue
+		}
+		if !st.RunsNow(at) {
+			if err := workplace.RemoveTree(e.workDir(st.Latest[at].ID)); err != nil {
+				return fmt.Errorf("remove work directory of run %s: %w", st.Latest[at].ID, err)
+			}
+			continue
+		}
+		leased, h, err := e.locks.Lock(ctx, lock.Stage(st.Pipeline.Name, at), "stage "+at)
+		if err != nil {
+			return err
+		}
+		_, err = e.recovered(leased, h, st.Pipeline.Name, at)
+		e.locks.Unlock(ctx, h)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rolledOut reports whether all targets of an interrupted run have its build, so that only its
+// end was not recorded.
+func (a *attempt) rolledOut(ctx context.Context) (bool, error) {
+	st, err := a.states.Fresh(ctx, a.run.Pipeline)
+	if err != nil || len(st.LeftTargets(a.stage)) > 0 {
+		return false, err
+	}
+	for _, at := range a.stage.AtTargets() {
+		if gate.AtTarget(st, at, a.run.Build).Action != gate.ActionNone {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// targetsOf names the targets of stages.
+func targetsOf(stages []pipeline.Stage) string {
+	var names []string
+	for _, s := range stages {
+		names = append(names, s.At.Name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// sideBySide does something at some targets together. The first failure ends the others.
+func sideBySide(ctx context.Context, stages []pipeline.Stage, do func(context.Context, pipeline.Stage) error) error {
+	all, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	errs := make([]error, len(stages))
+	var wg sync.WaitGroup
+	for i, at := range stages {
+		wg.Go(func() {
+			err := do(all, at)
+			if err == nil || all.Err() != nil && ctx.Err() == nil && context.Cause(all) != nil && pipeline.CodeOf(err) == pipeline.CodeCancelled {
+				return // it was ended for the failure of another
+			}
+			errs[i] = fmt.Errorf("target %s: %w", at.At.Name, err)
+			cancel(errs[i])
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// deployWave takes a build to the targets of a wave, side by side.
+func (a *attempt) deployWave(ctx context.Context, wave []pipeline.Stage, build string) error {
+	return sideBySide(ctx, wave, func(ctx context.Context, at pipeline.Stage) error {
+		return a.deploy(ctx, at, build, a.secrets, a.logf)
+	})
+}
+
+// deploy makes a stage at a target run a build as it is defined. logf tells what is done.
+func (e *core) deploy(ctx context.Context, at pipeline.Stage, build string, secrets StageSecrets, logf func(string, ...any)) error {
+	leased, h, err := e.locks.Lock(ctx, lock.Stage(at.Pipeline, at.Name), "stage "+at.Name)
+	if err != nil {
+		return err
+	}
+	defer e.locks.Unlock(ctx, h)
+	st, err := e.recovered(leased, h, at.Pipeline, at.Name)
+	if err != nil {
+		return err
+	}
+	s := &Stages{e}
+	move := gate.AtTarget(st, at, build)
+	switch move.Action {
+	case gate.ActionNone:
+		logf("target %s runs build %s", at.At.Name, build)
+		return nil
+	case gate.ActionAdjust:
+		err = s.adjustStage(leased, h, st, at, move.Instances)
+	case gate.ActionFinish:
+		err = s.finishUnder(leased, h, at, secrets.all())
+	default:
+		logf("target %s: %s", at.At.Name, move.Why)
+		if err = s.run(leased, h, st, at, move, secrets); err == nil {
+			logf("target %s runs build %s now", at.At.Name, build)
+		}
+	}
+	return lock.LostOr(leased, err)
+}
+
+// stopped deals with targets that have moved when another failed: they go back to the build
+// that all had, or keep the new one, as the stage says. After a cancel they keep it, as the
+// next apply goes on.
+func (a *attempt) stopped(ctx context.Context, moved [][]pipeline.Stage, cause error) error {
+	clean, cancel := lock.CleanUp(ctx)
+	defer cancel()
+	if done, err := a.rolledOut(clean); err == nil && done {
+		return nil // nothing is left that could be stopped
+	}
+	before := a.state.Current[a.stage.Name].Build
+	_, known := a.state.Builds[before]
+	if a.stage.Rollout.OnFailure == pipeline.RolloutKeep || ctx.Err() != nil || !known || before == a.run.Build {
+		return fmt.Errorf("%w (%s)", cause, a.holdings(ctx))
+	}
+	a.logf("%v: what has moved goes back to build %s", cause, before)
+	var errs []error
+	for _, wave := range slices.Backward(moved) {
+		errs = append(errs, a.deployWave(ctx, wave, before))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return errors.Join(cause, fmt.Errorf("go back to build %s: %w (%s)", before, lock.LostOr(ctx, err), a.holdings(ctx)))
+	}
+	return fmt.Errorf("%w (all targets run build %s again)", cause, before)
+}
+
+// holdings says which target holds which build.
+func (a *attempt) holdings(ctx context.Context) string {
+	ctx, cancel := lock.CleanUp(ctx)
+	defer cancel()
+	st, err := a.states.Fresh(ctx, a.run.Pipeline)
+	if err != nil {
+		return "which target holds which build can't be read: " + err.Error()
+	}
+	var all []string
+	for _, at := range a.stage.AtTargets() {
+		env, _ := st.RunEnvironment(at.Name, pipeline.ForStage)
+		all = append(all, fmt.Sprintf("target %s holds %s", at.At.Name, orElse(env.Build, "none", "build ")))
+	}
+	return strings.Join(all, ", ")
+}
+
+// watchAlarms returns the alarms that went off before the rollout, by place: they don't speak
+// of its build until they have recovered.
+func (a *attempt) watchAlarms(ctx context.Context) (map[string][]string, error) {
+	ringing := map[string][]string{}
+	for _, at := range a.stage.AtTargets() {
+		if len(at.Env.Alarms) == 0 {
+			continue
+		}
+		names, err := a.places.At(at.At).Ringing(ctx, at.Env.Alarms)
+		if err != nil {
+			return nil, fmt.Errorf("target %s: %w", at.At.Name, err)
+		}
+		ringing[at.Name] = names
+	}
+	return ringing, nil
+}
+
+// pauseAfter waits until the pause after the newest deployment of the waves is over, and looks
+// at all that has moved: whether it serves, its alarms, and at last the HTTP checks of the
+// stage.
+func (a *attempt) pauseAfter(ctx context.Context, waves [][]pipeline.Stage, ringing map[string][]string) error {
+	st, err := a.states.Fresh(ctx, a.run.Pipeline)
+	if err != nil {
+		return err
+	}
+	var until time.Time
+	for _, at := range waves[len(waves)-1] {
+		if end := st.Current[at.Name].At.Add(a.stage.Rollout.Pause); end.After(until) {
+			until = end
+		}
+	}
+	moved := slices.Concat(waves...)
+	if left := until.Sub(a.now()); left > 0 {
+		a.logf("pause of %s after %s", pipeline.Period(left.Round(time.Second)), targetsOf(waves[len(waves)-1]))
+	}
+	for {
+		if err := a.lookAt(ctx, moved, ringing); err != nil {
+			return err
+		}
+		left := until.Sub(a.now())
+		if left <= 0 {
+			return a.checkMoved(ctx, moved)
+		}
+		timer := time.NewTimer(min(left, watchPause))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return context.Cause(ctx)
+		case <-timer.C:
+		}
+	}
+}
+
+// lookAt refuses targets that don't serve any more, or whose alarms have gone off.
+func (a *attempt) lookAt(ctx context.Context, moved []pipeline.Stage, ringing map[string][]string) error {
+	st, err := a.states.Fresh(ctx, a.run.Pipeline)
+	if err != nil {
+		return err
+	}
+	var mu sync.Mutex
+	return sideBySide(ctx, moved, func(ctx context.Context, at pipeline.Stage) error {
+		op := "watch target " + at.At.Name
+		if env, ok := st.RunEnvironment(at.Name, pipeline.ForStage); !ok || env.Status != pipeline.EnvRunning {
+			return pipeline.Errorf(pipeline.CodeFailed, op, "its environment is %s: %s", orElse(string(env.Status), "gone"), env.Reason)
+		}
+		if len(at.Env.Alarms) == 0 {
+			return nil
+		}
+		now, err := a.places.At(at.At).Ringing(ctx, at.Env.Alarms)
+		if err != nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		still := ringing[at.Name]
+		if new := slices.DeleteFunc(slices.Clone(now), func(name string) bool { return slices.Contains(still, name) }); len(new) > 0 {
+			return pipeline.Errorf(pipeline.CodeFailed, op, "these alarms went off: %s", strings.Join(new, ", "))
+		}
+		ringing[at.Name] = slices.DeleteFunc(slices.Clone(still), func(name string) bool { return !slices.Contains(now, name) })
+		return nil
+	})
+}
+
+// checkMoved runs the HTTP checks of the stage at the endpoints of targets.
+func (a *attempt) checkMoved(ctx context.Context, moved []pipeline.Stage) error {
+	st, err := a.states.State(ctx, a.run.Pipeline)
+	if err != nil {
+		return err
+	}
+	before, err := a.runner.Survey(ctx, a.work, a.stage.Steps)
+	if err != nil {
+		return err
+	}
+	for _, at := range moved {
+		env, _ := st.RunEnvironment(at.Name, pipeline.ForStage)
+		for i, step := range at.Steps {
+			if step.HTTP == nil {
+				continue
+			}
+			result, err := a.runner.Run(ctx, pipeline.StepRequest{
+				Step: step, Run: a.run.ID, Runner: at.Runner, Checkout: a.work, Secrets: a.secrets.step(i), Mask: a.secrets.all(),
+				Endpoint: env.Endpoint, Before: before, Log: a.log.raw, Styles: true,
+			})
+			result.Name = at.At.Name + ": " + result.Name
+			a.run.Steps = append(a.run.Steps, result)
+			if err != nil {
+				return fmt.Errorf("check target %s: %w", at.At.Name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// endLeft ends what a stage has at targets that it no longer has.
+func (e *core) endLeft(ctx context.Context, stage pipeline.Stage) error {
+	st, err := e.states.Fresh(ctx, stage.Pipeline)
+	if err != nil {
+		return err
+	}
+	for _, name := range st.LeftTargets(stage) {
+		if err := e.removeAt(ctx, stage.Pipeline, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeAt ends what a stage has at one of its targets, and removes what is recorded of it.
+// Its runs stay in the history.
+func (e *core) removeAt(ctx context.Context, pipelineName, name string) error {
+	leased, h, err := e.locks.Lock(ctx, lock.Stage(pipelineName, name), "removal of stage "+name)
+	if err != nil {
+		return err
+	}
+	defer e.locks.Unlock(ctx, h)
+	return e.removeUnder(leased, h, pipelineName, name)
+}
+
+// removeTargets ends all that a stage has at targets, the last wave first.
+func (e *core) removeTargets(ctx context.Context, st *pipeline.State, stage pipeline.Stage) error {
+	var names []string
+	for _, at := range stage.AtTargets() {
+		names = append(names, at.Name)
+	}
+	for _, name := range slices.Backward(append(names, st.LeftTargets(stage)...)) {
+		if err := e.removeAt(ctx, stage.Pipeline, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// adjustTargets gives the environments of a stage at its targets what can be given them while
+// they serve, and ends those at targets that it no longer has.
+func (s *Stages) adjustTargets(ctx context.Context, st *pipeline.State, stage pipeline.Stage, secrets StageSecrets) error {
+	err := sideBySide(ctx, stage.AtTargets(), func(ctx context.Context, at pipeline.Stage) error {
+		return s.deploy(ctx, at, st.Current[stage.Name].Build, secrets, func(string, ...any) {})
+	})
+	if err != nil {
+		return err
+	}
+	return s.endLeft(ctx, stage)
+}
