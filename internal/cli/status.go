@@ -82,6 +82,7 @@ type statusStage struct {
 	RunEnded   time.Time          `json:"run_ended,omitzero"`
 	Seen       *int64             `json:"seen,omitempty"` // version of the decision on the undecided build, or else on the candidate, 0 for none, for --seen; of a stage that takes decisions
 	Log        string             `json:"log,omitempty"`
+	Drift      *pipeline.Drift    `json:"drift,omitempty" shape:"drift"` // of the infrastructure that its module made; absent if nothing is known of it
 
 	view report.StageView // what all this is from
 }
@@ -273,7 +274,7 @@ func describeStatus(st *pipeline.State, views []report.StageView) statusPipeline
 		row := statusStage{
 			Stage: v.Name, Type: v.Stage.Type, Status: v.Status, Signal: v.Signal, Current: describeCurrent(v), Next: describeNext(v),
 			Passed: v.Passed, Undecided: v.Undecided, Offered: v.Offered, WaitingFor: reason.WaitingFor(v.Next), Run: v.Run.ID,
-			RunStatus: v.Run.Status, RunError: v.Run.Error, RunStarted: v.Run.StartedAt, RunEnded: v.Run.EndedAt, Log: v.Log, view: v,
+			RunStatus: v.Run.Status, RunError: v.Run.Error, RunStarted: v.Run.StartedAt, RunEnded: v.Run.EndedAt, Log: v.Log, Drift: v.Drift, view: v,
 		}
 		if build := cmp.Or(v.Undecided, v.Move.Candidate.ID); v.Stage.Approval && build != "" {
 			version := st.Version(pipeline.RecordDecision, pipeline.StageBuild(v.Name, build))

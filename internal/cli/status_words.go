@@ -120,6 +120,9 @@ func comes(v report.StageView, when func(time.Time) string) string {
 	if o := v.Current.Override; o != nil {
 		text += fmt.Sprintf("  %s overridden by %s: %s", present.Build(v.Build(o.Build).Number, o.Build), o.Actor, o.Reason)
 	}
+	if drift := reason.Drift(v.Drift, when); drift != "" {
+		text += "  " + drift
+	}
 	return strings.TrimSpace(text)
 }
 

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
+	"github.com/penstock-io/terraform-provider-penstock/internal/module/moduletest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 	"github.com/penstock-io/terraform-provider-penstock/internal/workplace/workplacetest"
 )
@@ -31,6 +32,7 @@ const serviceArg = "e2e-service"
 var binary, terraform string
 
 func TestMain(m *testing.M) {
+	moduletest.Serve()
 	process.Guard()
 	if len(os.Args) > 1 && os.Args[1] == serviceArg {
 		serve()

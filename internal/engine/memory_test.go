@@ -45,7 +45,10 @@ type world struct {
 	sites     map[string]*memSite             // by environment
 	planned   []pipeline.ModuleRequest        // of modules
 	planFails error
-	stuck     string // environment whose module can't be destroyed
+	stuck     string                          // environment whose module can't be destroyed
+	checked   []string                        // environments that were checked for drift
+	drifted   []pipeline.ModuleChange         // what such a check finds
+	unchecked error                           // of such a check
 	seenBy    map[string]pipeline.StepRequest // by command: what it was run with
 	prepared  int                             // fleets brought up
 	shifted   int
@@ -96,7 +99,7 @@ func (w *world) copied() *world {
 		e.requests, e.installed = maps.Clone(env.requests), maps.Clone(env.installed)
 		c.envs[id] = &e
 	}
-	c.form = w.form
+	c.form, c.drifted = w.form, w.drifted
 	for id, site := range w.sites {
 		s := *site
 		c.sites[id] = &s

@@ -78,8 +78,16 @@ func changesTo(r pipeline.ModuleRequest) []pipeline.ModuleChange {
 	}
 }
 
-func (m memModules) Drift(context.Context, string, io.Writer) (pipeline.ModulePlan, error) {
-	return pipeline.ModulePlan{}, errors.New("not asked for")
+// Drift says what somebody has changed in the world.
+func (m memModules) Drift(ctx context.Context, environment string, _ io.Writer) (p pipeline.ModulePlan, err error) {
+	err = m.do(ctx, func() error { // it changes nothing, and can be killed
+		m.checked, p.Drift = append(m.checked, environment), m.drifted
+		return m.unchecked
+	})
+	if during := m.during["drift check"]; during != nil {
+		during()
+	}
+	return p, err
 }
 
 // apply makes an environment what is asked for.

@@ -424,8 +424,8 @@ func (r *rules) targetsAction(stage pipeline.Stage, candidate string) (Action, W
 	return found, why
 }
 
-// AtTarget returns the move by which a stage at one of its targets comes to run a build.
-func AtTarget(st *pipeline.State, at pipeline.Stage, build string) Move {
+// MoveAtTarget returns the move by which a stage at one of its targets comes to run a build.
+func MoveAtTarget(st *pipeline.State, at pipeline.Stage, build string) Move {
 	r := newRules(st)
 	m := r.start(at)
 	m.Candidate = known(build)

@@ -21,6 +21,11 @@ func Stage(pipelineName, stage string) pipeline.LeaseKey {
 	return pipeline.LeaseKey{Pipeline: pipelineName, Kind: pipeline.LeaseStage, Name: stage}
 }
 
+// Drift is the key of a check of a stage for drift.
+func Drift(pipelineName, stage string) pipeline.LeaseKey {
+	return pipeline.LeaseKey{Pipeline: pipelineName, Kind: pipeline.LeaseDrift, Name: stage}
+}
+
 // Image is the key of a baked image.
 func Image(pipelineName, image string) pipeline.LeaseKey {
 	return pipeline.LeaseKey{Pipeline: pipelineName, Kind: pipeline.LeaseImage, Name: image}

@@ -17,12 +17,13 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
+	"github.com/penstock-io/terraform-provider-penstock/internal/module/moduletest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
 )
 
 func TestMain(m *testing.M) {
-	serveCloud()
+	moduletest.Serve()
 	process.Guard()
 	if file := os.Getenv(playVariable); file != "" {
 		play(file)

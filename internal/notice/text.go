@@ -44,6 +44,8 @@ func Of(st *pipeline.State, e pipeline.Event) []pipeline.Notice {
 		say(n)
 	case e.Kind == pipeline.EnvironmentNoticed && f.Raised != nil:
 		say(ofEnvironment(*f.Raised))
+	case e.Kind == pipeline.DriftChecked && f.Drift != nil:
+		say(ofDrift(*f.Drift))
 	}
 	for i := range all {
 		n := &all[i]
@@ -193,6 +195,12 @@ func (s then) opens(stage, build string, say func(pipeline.Notice)) {
 		}
 		say(n)
 	}
+}
+
+// ofDrift says which infrastructure somebody else changed.
+func ofDrift(d pipeline.Drift) pipeline.Notice {
+	return pipeline.Notice{Kind: pipeline.NoticeDrift, Stage: d.Stage, Build: d.Build, Environment: d.Stage,
+		Text: fmt.Sprintf("The infrastructure of %s differs from what was applied: %s.", d.Stage, strings.Join(reason.DriftedResources(d, 3), ", "))}
 }
 
 func ofEnvironment(r pipeline.Raised) pipeline.Notice {

@@ -37,6 +37,7 @@ const (
 	EnvironmentNoticed EventKind = "environment.noticed"
 	NoticesDelivered   EventKind = "notices.delivered"
 	BuildPlanned       EventKind = "build.planned" // what its module would do in a stage's environment
+	DriftChecked       EventKind = "drift.checked" // of the infrastructure of a stage's environment
 	DataBackedUp       EventKind = "data.backed_up"
 	DataRestored       EventKind = "data.restored"
 	DataFinished       EventKind = "data.finished"
@@ -80,6 +81,7 @@ type Facts struct {
 	Image           *Image           `json:"image,omitempty"`
 	Environment     *Environment     `json:"environment,omitempty"`
 	StagePlan       *StagePlan       `json:"stage_plan,omitempty"`
+	Drift           *Drift           `json:"drift,omitempty"`
 	Creation        *Creation        `json:"creation,omitempty"`
 	Backup          *Backup          `json:"backup,omitempty"`
 	Finish          *Finish          `json:"finish,omitempty"`

@@ -32,6 +32,7 @@ type State struct {
 	Images           map[string]Image           // by ID
 	Environments     map[string]Environment     // by ID
 	Plans            map[string]StagePlan       // by StageBuild
+	Drifts           map[string]Drift           // by stage
 	Creations        map[string]Creation        // by the ID of their keys
 	Backups          map[string]Backup          // by Backup.ID
 	Finishes         map[string]Finish          // by stage

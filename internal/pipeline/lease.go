@@ -21,6 +21,7 @@ const (
 	LeaseCreation    LeaseKind = "creation"    // of parts of the pipeline, by one apply; the name is random
 	LeaseWatch       LeaseKind = "watch"       // by one watcher; has no name
 	LeaseNotify      LeaseKind = "notify"      // a target, by its key
+	LeaseDrift       LeaseKind = "drift"       // a check of a stage, which changes nothing of it
 )
 
 // LeaseKey names one thing of a pipeline that one process at a time may change. Ledgers and

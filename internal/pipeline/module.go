@@ -22,6 +22,9 @@ type Module struct {
 	Program   string                     `json:"terraform,omitempty"` // path or name of Terraform or OpenTofu; empty: the one that is found
 	Timeout   time.Duration              `json:"timeout,omitempty"`   // of one apply; 0 means DefaultModuleTimeout
 	Stateful  []string                   `json:"stateful,omitempty"`  // patterns of resource types or addresses that keep data, besides the known ones
+	// DetectDrift has the environments of stages checked for what somebody else changed.
+	DetectDrift bool          `json:"detect_drift,omitempty"`
+	DriftEvery  time.Duration `json:"drift_every,omitempty"` // at most once in this time; 0 means DefaultDriftEvery
 }
 
 // DefaultModuleTimeout bounds one apply of a module that sets no time-out of its own. A

@@ -202,6 +202,8 @@ func (e Event) notifies() []NoticeKind {
 		return []NoticeKind{NoticeFailed}
 	case e.Kind == EnvironmentNoticed && f.Raised != nil:
 		return []NoticeKind{f.Raised.Kind}
+	case e.Kind == DriftChecked && f.Drift != nil && f.Drift.New():
+		return []NoticeKind{NoticeDrift}
 	}
 	return nil
 }

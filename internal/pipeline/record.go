@@ -36,6 +36,7 @@ const (
 	RecordImage           RecordKind = "image"            // by ID
 	RecordEnvironment     RecordKind = "environment"      // by ID
 	RecordStagePlan       RecordKind = "stage_plan"       // by stage/build
+	RecordDrift           RecordKind = "drift"            // by stage
 	RecordCreation        RecordKind = "creation"         // by kind/name of what was created
 	RecordBackup          RecordKind = "backup"           // by stage/build/run
 	RecordFinish          RecordKind = "finish"           // by stage
@@ -76,6 +77,8 @@ var kinds = []recordKind{
 		func(e *Environment) string { return e.ID }),
 	on(RecordStagePlan, func(f *Facts) **StagePlan { return &f.StagePlan }, func(s *State) *map[string]StagePlan { return &s.Plans },
 		func(p *StagePlan) string { return StageBuild(p.Stage, p.Build) }).of(aStageAndBuild),
+	on(RecordDrift, func(f *Facts) **Drift { return &f.Drift }, func(s *State) *map[string]Drift { return &s.Drifts },
+		func(d *Drift) string { return d.Stage }).of(aStage),
 	on(RecordCreation, func(f *Facts) **Creation { return &f.Creation }, func(s *State) *map[string]Creation { return &s.Creations },
 		func(c *Creation) string { return c.Key().ID }),
 	on(RecordBackup, func(f *Facts) **Backup { return &f.Backup }, func(s *State) *map[string]Backup { return &s.Backups },

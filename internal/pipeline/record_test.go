@@ -165,7 +165,7 @@ func TestKeysOf(t *testing.T) {
 	}
 	for name, is := range map[string]struct{ got, want []Key }{
 		"stage": {st.KeysOfStage("commit"), []Key{
-			{RecordStage, "commit"}, {RecordLatest, "commit"}, {RecordCurrent, "commit"}, {RecordPromotion, "commit"}, {RecordPause, "commit"}, {RecordRetry, "commit"}, {RecordFinish, "commit"},
+			{RecordStage, "commit"}, {RecordLatest, "commit"}, {RecordCurrent, "commit"}, {RecordPromotion, "commit"}, {RecordPause, "commit"}, {RecordRetry, "commit"}, {RecordDrift, "commit"}, {RecordFinish, "commit"},
 			{RecordDecision, "commit/b-1"}, {RecordDecision, "commit/b-12"}, {RecordResult, "commit/b-1/d-1"},
 		}},
 		"build": {st.KeysOfBuild("b-1"), []Key{

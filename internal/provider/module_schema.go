@@ -35,6 +35,9 @@ type moduleModel struct {
 	Terraform types.String  `tfsdk:"terraform"`
 	Timeout   types.String  `tfsdk:"timeout"`
 	Stateful  types.List    `tfsdk:"stateful"`
+
+	DetectDrift types.Bool   `tfsdk:"detect_drift"`
+	DriftEvery  types.String `tfsdk:"drift_every"`
 }
 
 func moduleAttribute() schema.SingleNestedAttribute {
@@ -50,6 +53,10 @@ func moduleAttribute() schema.SingleNestedAttribute {
 			},
 			"terraform": optional("Path or name of the Terraform or OpenTofu that applies the module. Default: the one that applies this configuration.", stringvalidator.LengthAtLeast(1)),
 			"timeout":   optional("How long one apply of the module may take. Default: `2h`.", isDuration()),
+			"detect_drift": schema.BoolAttribute{
+				Optional: true, MarkdownDescription: "Whether the persistent environments of stages are checked for drift: for what somebody else has changed of their infrastructure. A plan or an apply of this configuration, and `penstock watch`, check it with a refresh that changes nothing, if it is due. `drift` of the stage and `penstock status` show what differs; nothing moves because of it. A check takes at most `timeout`, and ten minutes. Default: false.",
+			},
+			"drift_every": optional("How much time passes between two checks of a stage for drift, whoever makes them. Needs `detect_drift`. Default: `1h`.", isDuration()),
 			"stateful": schema.ListAttribute{
 				Optional: true, ElementType: types.StringType, Validators: []validator.List{listvalidator.ValueStringsAre(stringvalidator.LengthAtLeast(1))},
 				MarkdownDescription: "Patterns of the types or addresses of resources that keep data, in addition to the known types, such as databases and buckets. An apply that would destroy or replace one of them in a lasting environment is refused, unless the environment sets `allow_destroy`.",
@@ -85,6 +92,9 @@ func validateModule(ctx context.Context, o types.Object) (diags diag.Diagnostics
 	diags.Append(o.As(ctx, &m, basetypes.ObjectAsOptions{})...)
 	if !m.Version.IsNull() && m.Source.IsNull() {
 		diags.AddAttributeError(at.AtName("version"), "Version of no source", "Only a source in a registry has versions. Set source, or remove version.")
+	}
+	if !m.DriftEvery.IsNull() && !m.DetectDrift.IsUnknown() && !m.DetectDrift.ValueBool() {
+		diags.AddAttributeError(at.AtName("drift_every"), "Time of no check", "Nothing is checked for drift without detect_drift. Set detect_drift = true, or remove drift_every.")
 	}
 	diags.Append(validateVariables(at.AtName("variables"), m.Variables)...)
 	return diags
@@ -132,6 +142,7 @@ func expandModule(ctx context.Context, o types.Object, diags *diag.Diagnostics) 
 	module := &pipeline.Module{
 		Directory: m.Directory.ValueString(), Source: m.Source.ValueString(), Version: m.Version.ValueString(),
 		Variables: expandVariables(m.Variables, diags), Program: m.Terraform.ValueString(), Timeout: expandDuration(m.Timeout),
+		DetectDrift: m.DetectDrift.ValueBool(), DriftEvery: expandDuration(m.DriftEvery),
 	}
 	diags.Append(m.Stateful.ElementsAs(ctx, &module.Stateful, false)...)
 	return module
@@ -144,6 +155,7 @@ func flattenModule(ctx context.Context, m *pipeline.Module, attrTypes map[string
 	o, d := types.ObjectValueFrom(ctx, attrTypes, moduleModel{
 		Directory: orNull(m.Directory), Source: orNull(m.Source), Version: orNull(m.Version), Variables: flattenVariables(m.Variables, diags),
 		Terraform: orNull(m.Program), Timeout: flattenDuration(m.Timeout), Stateful: stringList(ctx, m.Stateful, diags),
+		DetectDrift: trueOrNull(m.DetectDrift), DriftEvery: flattenDuration(m.DriftEvery),
 	})
 	diags.Append(d...)
 	return o

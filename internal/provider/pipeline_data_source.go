@@ -43,6 +43,7 @@ type pipelineDataItem struct {
 	Log        types.String `tfsdk:"log"`
 	Artifact   types.String `tfsdk:"artifact_digest"`
 	Endpoint   types.String `tfsdk:"endpoint"`
+	Drift      types.List   `tfsdk:"drift"`
 }
 
 // Schema implements datasource.DataSource.
@@ -71,6 +72,7 @@ func (d *pipelineDataSource) Schema(_ context.Context, _ datasource.SchemaReques
 					"log":             export("Location of the log of its latest run; null before the first."),
 					"artifact_digest": export("Digest of the artifact of its current build: `sha256:` and 64 hexadecimal digits; null if it has none."),
 					"endpoint":        export("URL at which its environment answers; null if it has none."),
+					"drift":           driftExport(),
 				}},
 			},
 		},
@@ -99,7 +101,7 @@ func (d *pipelineDataSource) Read(ctx context.Context, req datasource.ReadReques
 		item := pipelineDataItem{
 			Type: types.StringValue(string(s.Type)), After: types.ListValueMust(types.StringType, after), Current: orNull(at.Current.Build),
 			Candidate: orNull(at.Move.Candidate.ID), Passed: flattenPassed(m.Name.ValueString(), name, orNull(at.Passed)), Status: types.StringValue(string(at.Status)),
-			WaitingFor: orNull(reason.WaitingFor(at.Next)), Run: orNull(at.Run.ID), Log: orNull(at.Log), Artifact: types.StringNull(), Endpoint: types.StringNull(),
+			WaitingFor: orNull(reason.WaitingFor(at.Next)), Run: orNull(at.Run.ID), Log: orNull(at.Log), Artifact: types.StringNull(), Endpoint: types.StringNull(), Drift: flattenDrift(at.Drift),
 		}
 		if at.Artifact != nil {
 			item.Artifact = types.StringValue(at.Artifact.Digest)

@@ -47,6 +47,7 @@ type stageModel struct {
 	Endpoint  types.String `tfsdk:"endpoint"`
 	Instances types.Int64  `tfsdk:"instances"`
 	FinishDue types.String `tfsdk:"finish_due"`
+	Drift     types.List   `tfsdk:"drift"`
 
 	CurrentByTarget  types.Map `tfsdk:"current_by_target"`
 	EndpointByTarget types.Map `tfsdk:"endpoint_by_target"`
@@ -269,6 +270,7 @@ func flattenStatus(st report.StageView, p pipeline.Pipeline, m *stageModel) {
 	m.ImageID, m.Endpoint = orNull(st.Image), types.StringNull()
 	m.Instances = intOrNull(st.Stage.Instances(p))
 	flattenByTarget(st.Current.Targets, m)
+	m.Drift = flattenDrift(st.Drift)
 	m.FinishDue = types.StringNull()
 	if st.Move.Action == gate.ActionFinish {
 		m.FinishDue = orNull(st.Move.Candidate.ID)
@@ -302,6 +304,9 @@ func (m *stageModel) keep(ctx context.Context, planned stageModel) {
 	if !planned.Instances.IsUnknown() {
 		m.Instances = planned.Instances
 	}
+	if !planned.Drift.IsUnknown() {
+		m.Drift = planned.Drift
+	}
 }
 
 // exports lists the strings that the stage exports.
@@ -318,7 +323,7 @@ func (m *stageModel) markUnknown(name types.String) {
 	if !name.IsUnknown() && !m.Pipeline.IsUnknown() {
 		m.Passed = flattenPassed(m.Pipeline.ValueString(), name.ValueString(), types.StringUnknown())
 	}
-	m.Instances = types.Int64Unknown()
+	m.Instances, m.Drift = types.Int64Unknown(), types.ListUnknown(driftType)
 	m.CurrentByTarget, m.EndpointByTarget = types.MapUnknown(types.StringType), types.MapUnknown(types.StringType)
 }
 

@@ -189,6 +189,9 @@ func (m *stageModel) render(move gate.Move, planned gate.Planned, state *stageMo
 	case stays:
 		m.ImageID = state.ImageID
 	}
+	if stays {
+		m.Drift = state.Drift
+	}
 	_, paused := st.Pauses[stage.Name]
 	switch {
 	case move.Action == gate.ActionRestore:

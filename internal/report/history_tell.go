@@ -55,6 +55,7 @@ var tellers = map[pipeline.EventKind]func(scene){
 	pipeline.ImageRemoved:       scene.collected,
 	pipeline.EnvironmentChanged: scene.environment,
 	pipeline.EnvironmentNoticed: scene.noticed,
+	pipeline.DriftChecked:       scene.drifted,
 	pipeline.DataBackedUp:       scene.data,
 	pipeline.DataRestored:       scene.data,
 	pipeline.DataFinished:       scene.data,
@@ -357,6 +358,23 @@ func (s scene) noticed() {
 	}
 	s.add(e)
 }
+
+// drifted tells of what a check found first. That it found the same again, or nothing, is no
+// news.
+func (s scene) drifted() {
+	d := s.event.Facts.Drift
+	if d == nil || !d.New() {
+		return
+	}
+	var all []string
+	for _, c := range d.Changes {
+		all = append(all, c.Address)
+	}
+	s.add(HistoryEntry{Kind: HistoryEnvironment, Action: "drifted", Stage: d.Stage, Build: d.Build, Environment: d.Stage, Detail: pipeline.Count(d.Total, "resource") + ": " + strings.Join(all[:min(len(all), historyDrifted)], ", ")})
+}
+
+// historyDrifted bounds the resources that an entry names.
+const historyDrifted = 5
 
 // defined tells what is defined otherwise: which arguments changed, and no values, as those
 // may be secret. That a commit stage has another commit is no change of its definition.

@@ -23,6 +23,7 @@ type StageView struct {
 	Image       string // the image that the stage baked of its current build, or that its persistent environment runs from; empty for none
 	Artifact    *pipeline.Artifact
 	Environment *pipeline.Environment // that the stage has now, also that of a run; nil for none
+	Drift       *pipeline.Drift       // of the infrastructure of its persistent environment; nil if nothing is known of it
 	Log         string                // where the log of Run is; empty without a run
 	Progress    *Progress             // of the run that is under way; only Views sets it
 	Applies     *Applies              // who makes what comes next happen; only Views sets it
@@ -65,6 +66,9 @@ func (r *Reports) stageView(st *pipeline.State, s pipeline.Stage, v gate.View) S
 		case s.Persistent():
 			out.Image = st.Launch(s, b.ID).Image
 		}
+	}
+	if drift, known := pipeline.DriftOf(st, s); known {
+		out.Drift = &drift
 	}
 	if out.Environment = out.Current.Environment; out.Environment == nil {
 		if env, ok := st.RunEnvironment(s.Name, pipeline.ForRun); ok && env.Serves() {
@@ -145,7 +149,7 @@ func (r *Reports) appliesIn(leases []pipeline.Lease, pipelineName string) (a App
 		case key.Pipeline != pipelineName || r.now().After(l.Expires):
 		case key.Kind == pipeline.LeaseWatch:
 			a.Watched, a.Watcher = true, l.Holder
-		case key.Kind == pipeline.LeaseNotify:
+		case key.Kind == pipeline.LeaseNotify, key.Kind == pipeline.LeaseDrift:
 		default:
 			a.UnderWay = append(a.UnderWay, l.Holder)
 		}

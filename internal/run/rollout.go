@@ -83,7 +83,7 @@ func (a *attempt) rolledOut(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	for _, at := range a.stage.AtTargets() {
-		if gate.AtTarget(st, at, a.run.Build).Action != gate.ActionNone {
+		if gate.MoveAtTarget(st, at, a.run.Build).Action != gate.ActionNone {
 			return false, nil
 		}
 	}
@@ -138,7 +138,7 @@ func (e *core) deploy(ctx context.Context, at pipeline.Stage, build string, secr
 		return err
 	}
 	s := &Stages{e}
-	move := gate.AtTarget(st, at, build)
+	move := gate.MoveAtTarget(st, at, build)
 	switch move.Action {
 	case gate.ActionNone:
 		logf("target %s runs build %s", at.At.Name, build)

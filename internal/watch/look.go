@@ -23,11 +23,13 @@ import (
 type livePoller struct {
 	open    func(context.Context) (*app.App, error)
 	dir     string
+	once    bool     // there will be no second look
 	app     *app.App // nil before the first apply has made what it opens
 	tips    map[string]tip
 	watches map[string]*lock.Watch // by pipeline
 	only    context.Context        // ends when a watch is lost
 	lost    context.CancelCauseFunc
+	drift   driftChecks
 }
 
 // tip is what a ref stood for when a source was last looked at, and what that meant.
@@ -102,6 +104,7 @@ func (l *livePoller) ready(ctx context.Context) error {
 
 // Close implements poller.
 func (l *livePoller) Close(ctx context.Context) error {
+	l.drift.end(l.once)
 	l.unlock()
 	if l.app == nil {
 		return nil
@@ -144,6 +147,7 @@ func (l *livePoller) Look(ctx context.Context, seen *State) ([]Reason, error) {
 		return []Reason{{Key: "ledger", Text: "the ledger is gone"}}, nil
 	}
 	var reasons []Reason
+	var due []pipeline.Stage
 	for _, s := range seen.Sources {
 		found, err := l.source(ctx, s)
 		if err != nil {
@@ -163,11 +167,29 @@ func (l *livePoller) Look(ctx context.Context, seen *State) ([]Reason, error) {
 		l.app.Watch(st)
 		reasons = append(reasons, stages(st)...)
 		reasons = append(reasons, environments(st, seen.Environments)...)
+		for _, s := range st.StagesInOrder() {
+			if pipeline.DriftDue(st, s, time.Now()) {
+				due = append(due, s)
+			}
+		}
 	}
 	if len(reasons) == 0 {
+		l.checkDrift(due)
 		return nil, nil
 	}
 	return reasons, l.others(ctx, seen.Pipelines)
+}
+
+// checkDrift checks stages for drift, as long as this is the watcher. A plan checks them, too,
+// so that nothing is checked here before an apply.
+func (l *livePoller) checkDrift(due []pipeline.Stage) {
+	if l.only == nil {
+		return
+	}
+	stages := l.app.Engine.Stages
+	l.drift.begin(l.only, due, func(ctx context.Context, s pipeline.Stage) {
+		_, _, _ = stages.Drift(ctx, s.Pipeline, s.Name) // the next look tries again, and says what is wrong with the ledger
+	})
 }
 
 // others says who else applies. What is to be done after that, or undone by it, nobody

@@ -154,7 +154,7 @@ func New(o Options) *Watcher {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Watcher{Options: o, poller: &livePoller{open: o.Open, dir: o.Dir}}
+	return &Watcher{Options: o, poller: &livePoller{open: o.Open, dir: o.Dir, once: o.Once}}
 }
 
 // BeginError says that there is nothing to watch: Terraform could not be initialised, or
