@@ -224,6 +224,7 @@ func (c card) NextSays() string {
 		gate.NextRunning: "running", gate.NextFailed: "failed", gate.NextDecision: "a decision", gate.NextPromotion: "a promotion",
 		gate.NextPromoted: "promoted", gate.NextApply: "the next apply", gate.NextUpstream: "upstream", gate.NextBuild: "a build from upstream", gate.NextNewer: "a newer build",
 		gate.NextNever: "nothing", gate.NextPaused: "paused", gate.NextRefused: "its pin is refused",
+		gate.NextElsewhere: "another pipeline",
 	}
 	if c.Next.Kind == gate.NextUpstream && len(c.Next.Upstream) == 1 {
 		return "after " + c.Next.Upstream[0].Stage

@@ -77,6 +77,9 @@ func (b *bed) rest() {
 	rest.stage(pipeline.TypeCustom, "slow", after("commit"))
 	rest.add(pipeline.StagePaused, pipeline.Facts{Pause: &pipeline.Pause{Stage: "slow", Actor: "olga", At: time.Now(), Reason: "the sale"}})
 	rest.stage(pipeline.TypeCustom, "after-slow", after("slow"))
+	rest.stage(pipeline.TypeCustom, "based", func(s *pipeline.Stage) {
+		s.After, s.Elsewhere = []string{"commit"}, []pipeline.Elsewhere{{Ledger: "l-other", Pipeline: "images", Stage: "tested"}}
+	})
 	apptest.Append(b.T, b.app, rest.batch)
 
 	rejected := b.write("rejected")
@@ -114,6 +117,7 @@ func TestBrowserNext(t *testing.T) {
 		{gate.NextBuild, "rest", "web-tests", "upstream", []string{"no build yet", "next: a build from upstream"}, []string{`waits for a build that passed "web"`}},
 		{gate.NextNewer, "rejected", "release", "upstream", []string{"no build yet", "next: a newer build"}, []string{"newer than #1, which was rejected at stage \"trial\""}},
 		{gate.NextNever, "rest", "both", "person", []string{"no build yet", "next: nothing"}, []string{`no build can ever pass both "commit" and "web"`}},
+		{gate.NextElsewhere, "rest", "based", "upstream", []string{"no build yet", "next: another pipeline", "Weigh parcels"}, []string{`waits for stage "tested" of pipeline "images" to pass a build`}},
 		{gate.NextRefused, "rest", "pinned", "person", []string{"pinned", "next: its pin is refused"}, []string{"web"}},
 	} {
 		t.Run(string(c.kind), func(t *testing.T) {

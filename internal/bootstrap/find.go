@@ -46,6 +46,7 @@ type Resources struct {
 	TargetRole                string   `json:"target_role,omitempty"` // that runs environments of other stacks' pipelines; empty before version 6
 	ExternalID                string   `json:"external_id,omitempty"` // that who takes the target role must pass
 	RunnerRole                string   `json:"runner_role,omitempty"`
+	ReaderRole                string   `json:"reader_role,omitempty"`    // of those who read from elsewhere; empty where there are none
 	RunnerProject             string   `json:"runner_project,omitempty"` // of CodeBuild, that runs steps; name
 	StepRole                  string   `json:"step_role,omitempty"`      // of those steps
 	ApplyProject              string   `json:"apply_project,omitempty"`  // of CodeBuild, that applies the configuration; name
@@ -149,7 +150,7 @@ func (s *Stack) resources(found *types.Stack, version int) Resources {
 		TestSecurityGroup:     o["TestSecurityGroup"],
 		InstanceSecurityGroup: o["InstanceSecurityGroup"], LoadBalancerSecurityGroup: o["LoadBalancerSecurityGroup"], BuilderSecurityGroup: o["BuilderSecurityGroup"],
 		SchedulerRole: o["SchedulerRole"], LauncherSchedulerRole: o["LauncherSchedulerRole"], LauncherScheduleGroup: o["LauncherScheduleGroup"], ApproverRole: o["ApproverRole"], DeployerRole: o["DeployerRole"],
-		LauncherRole: o["LauncherRole"], RunnerRole: o["RunnerRole"], TargetRole: o["TargetRole"], ExternalID: external,
+		LauncherRole: o["LauncherRole"], RunnerRole: o["RunnerRole"], ReaderRole: o["ReaderRole"], TargetRole: o["TargetRole"], ExternalID: external,
 		RunnerProject: o["RunnerProject"], StepRole: o["StepRole"], ApplyProject: o["ApplyProject"], WebhookURL: o["WebhookUrl"], CILogGroup: o["CiLogGroup"],
 	}
 }

@@ -60,6 +60,9 @@ type Parameters struct {
 	Trusted        []string          // ARNs of who may take the target role; the target needs some
 	TargetRoles    []string          // ARNs of target roles of other stacks, which deployers may take; default none
 	ExternalID     string            // that the Deployers and the Trusted must pass; default none
+	Readers        []string          // ARNs of who may take the reader role, of other accounts, too; default nobody, and no such role
+	ReaderExternal string            // that they must pass as external ID; default none
+	ReaderRoles    []string          // ARNs of reader roles of other stacks, which deployers may take; default none
 	OIDCProvider   string            // ARN of a provider whose OIDCSubjects may take that role with web identity; default none
 	OIDCSubjects   []string          // with * and ?
 	OIDCAudience   string            // of their tokens; default "sts.amazonaws.com"
@@ -282,6 +285,9 @@ func (p Parameters) expand(stack *types.Stack) []types.Parameter {
 	set("TrustedBy", strings.Join(p.Trusted, ","))
 	set("TargetRoles", strings.Join(p.TargetRoles, ","))
 	set("ExternalId", p.ExternalID)
+	set("Readers", strings.Join(p.Readers, ","))
+	set("ReaderExternalId", p.ReaderExternal)
+	set("ReaderRoles", strings.Join(p.ReaderRoles, ","))
 	set("OidcProvider", p.OIDCProvider)
 	set("OidcSubjects", strings.Join(p.OIDCSubjects, ","))
 	set("OidcAudience", p.OIDCAudience)

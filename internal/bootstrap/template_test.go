@@ -21,7 +21,7 @@ import (
 
 // maxTemplate is what the template may have, in bytes. CloudFormation reads up to 1 MB from a
 // bucket; its own page shows less, and each resource has a price in what has to be understood.
-const maxTemplate = 70000
+const maxTemplate = 74000
 
 func TestTemplateLint(t *testing.T) {
 	t.Parallel()

@@ -32,7 +32,7 @@ const maxRolePath = 512
 // validateTrust checks who may take the deployer role, and what all roles have.
 func (p Parameters) validateTrust() error {
 	const op = "check parameters"
-	for _, who := range slices.Concat(p.Deployers, p.Trusted) {
+	for _, who := range slices.Concat(p.Deployers, p.Trusted, p.Readers) {
 		if !principalARN.MatchString(who) {
 			return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not the ARN of a role, a user or an account", who).
 				WithHint("Write it like arn:aws:iam::123456789012:role/ci. A pattern will not do.")
@@ -50,7 +50,14 @@ func (p Parameters) validateTrust() error {
 				WithHint("Name your own repository in it, as in repo:acme/pipeline:ref:refs/heads/main.")
 		}
 	}
+	for _, role := range p.ReaderRoles {
+		if !roleARN.MatchString(role) {
+			return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not the ARN of a role", role).WithHint("Write it like arn:aws:iam::123456789012:role/penstock-ReaderRole-EXAMPLE, as the other stack says it. A pattern will not do.")
+		}
+	}
 	switch {
+	case p.ReaderExternal != "" && !externalID.MatchString(p.ReaderExternal):
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not an external ID", p.ReaderExternal).WithHint("Use at least two letters, digits and +=,.@:/-_.")
 	case p.ExternalID != "" && !externalID.MatchString(p.ExternalID):
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not an external ID", p.ExternalID).WithHint("Use at least two letters, digits and +=,.@:/-_.")
 	case p.OIDCProvider != "" && !providerARN.MatchString(p.OIDCProvider):

@@ -95,6 +95,9 @@ func (o *bootstrapOptions) flags(c *cobra.Command) {
 	flags.StringSliceVar(&p.Trusted, "trust", nil, "ARNs of roles, users or accounts that may take the role of a target: the deployer role of the stack with the ledger")
 	flags.StringSliceVar(&p.TargetRoles, "target-roles", nil, "ARNs of the roles of all targets of this stack's pipelines, which the deployer role may take")
 	flags.StringVar(&p.ExternalID, "external-id", "", "the external ID that must be passed by those of --deployers and of --trust")
+	flags.StringSliceVar(&p.Readers, "readers", nil, "ARNs of roles, users or accounts, of other accounts, too, that may take the reader role, with which penstock_passed reads what has passed here (default: nobody, and no such role)")
+	flags.StringVar(&p.ReaderExternal, "reader-external-id", "", "the external ID that those of --readers must pass")
+	flags.StringSliceVar(&p.ReaderRoles, "reader-roles", nil, "ARNs of reader roles of other stacks that deployers may take, for penstock_passed")
 	flags.StringVar(&p.OIDCProvider, "oidc-provider", "", "the ARN of an OpenID Connect provider, of a CI server, whose tokens may take the deployer role; with --oidc-subjects")
 	flags.StringSliceVar(&p.OIDCSubjects, "oidc-subjects", nil, "the subjects of those tokens, with * and ?, such as repo:acme/pipeline:ref:refs/heads/main")
 	flags.StringVar(&p.OIDCAudience, "oidc-audience", "", "the audience of those tokens (default sts.amazonaws.com)")
@@ -317,7 +320,7 @@ func (o *bootstrapOptions) print(r bootstrap.Resources) error {
 		{"bucket", r.Bucket}, {"table", r.Table}, {"topic", r.Topic}, {"instance profile", r.InstanceProfile},
 		{"test instance profile", r.TestInstanceProfile}, {"builder instance profile", r.BuilderInstanceProfile},
 		{"instance security group", r.InstanceSecurityGroup}, {"test security group", r.TestSecurityGroup}, {"builder security group", r.BuilderSecurityGroup}, {"load balancer security group", r.LoadBalancerSecurityGroup},
-		{"approver role", r.ApproverRole}, {"deployer role", r.DeployerRole}, {"launcher role", r.LauncherRole}, {"runner role", r.RunnerRole}, {"target role", r.TargetRole},
+		{"approver role", r.ApproverRole}, {"deployer role", r.DeployerRole}, {"launcher role", r.LauncherRole}, {"runner role", r.RunnerRole}, {"target role", r.TargetRole}, {"reader role", r.ReaderRole},
 		{"scheduler role", r.SchedulerRole}, {"launcher scheduler role", r.LauncherSchedulerRole}, {"launcher schedule group", r.LauncherScheduleGroup}, {"step role", r.StepRole}, {"runner project", r.RunnerProject}, {"apply project", r.ApplyProject}, {"webhook url", r.WebhookURL}, {"ci log group", r.CILogGroup},
 	} {
 		if row[1] != "" {

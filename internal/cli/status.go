@@ -110,9 +110,9 @@ type statusTarget struct {
 	Wave  int    `json:"wave"`            // in which it gets a build
 	Build string `json:"build,omitempty"` // that its environment runs
 	statusNamed
-	Since       time.Time                  `json:"since,omitzero"` // it does
+	Since       time.Time                  `json:"since,omitzero"`        // it does
 	Environment string                     `json:"environment,omitempty"` // its ID
-	Status      pipeline.EnvironmentStatus `json:"status,omitempty"` // of the environment; absent without one
+	Status      pipeline.EnvironmentStatus `json:"status,omitempty"`      // of the environment; absent without one
 	Reason      string                     `json:"reason,omitempty"`
 	Endpoint    string                     `json:"endpoint,omitempty"`
 	Instances   int                        `json:"instances,omitempty"` // that the environment is to have

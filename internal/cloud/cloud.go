@@ -95,14 +95,21 @@ func Load(ctx context.Context, o Options) (*Cloud, error) {
 	if err := recorded(&cfg); err != nil {
 		return nil, err
 	}
+	way := []aws.Config{cfg} // as who assumes each role
 	for _, r := range o.AssumeRoles {
 		cfg.Credentials = aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(cfg), r.ARN, r.options))
+		way = append(way, cfg)
 	}
 	ctx, cancel := context.WithTimeout(ctx, identityTimeout)
 	defer cancel()
 	who, err := sts.NewFromConfig(cfg).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if own := (*pipeline.Error)(nil); errors.As(err, &own) {
 		return nil, own
+	}
+	if err != nil {
+		if refused := refusedRole(ctx, way, o.AssumeRoles); refused != nil {
+			return nil, refused
+		}
 	}
 	if err != nil {
 		return nil, pipeline.Errorf(pipeline.CodeNotAllowed, op, "check the credentials: %w", err).

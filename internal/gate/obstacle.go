@@ -28,22 +28,24 @@ const (
 	ObstaclePassedBy  ObstacleKind = "passed_by"   // the stage went on without it, and takes it by a pin only
 	ObstacleOutdated  ObstacleKind = "outdated"    // its commit stage is at another build: it never passes there
 	ObstacleOtherMake ObstacleKind = "other_maker" // another commit stage made it: it never passes there
+	ObstacleElsewhere ObstacleKind = "elsewhere"   // a stage of another pipeline has passed no build
 )
 
 // Obstacle is what keeps a build from a stage: the first thing on its way there that has
 // not been done.
 type Obstacle struct {
-	Kind     ObstacleKind
-	Pipeline string
-	Stage    string // at which it is; empty if there is no such build
-	Build    string
-	Run      pipeline.RunSummary  // of the build at the stage, if there is one
-	Rejected []pipeline.Rejection // of a rejected one
-	Missing  int                  // approvals, or votes to lift the rejection, of Needed
-	Needed   int
-	Pause    pipeline.Pause // of a paused stage
-	Other    string         // the build that the stage has, moves to or makes instead; else the commit stage that made this one
-	Choice   string         // another build that may enter, if there is one
+	Kind      ObstacleKind
+	Pipeline  string
+	Stage     string // at which it is; empty if there is no such build
+	Build     string
+	Run       pipeline.RunSummary  // of the build at the stage, if there is one
+	Rejected  []pipeline.Rejection // of a rejected one
+	Missing   int                  // approvals, or votes to lift the rejection, of Needed
+	Needed    int
+	Pause     pipeline.Pause     // of a paused stage
+	Other     string             // the build that the stage has, moves to or makes instead; else the commit stage that made this one
+	Choice    string             // another build that may enter, if there is one
+	Elsewhere pipeline.Elsewhere // of ObstacleElsewhere: the stage
 	// Comes reports whether the build may still get past it without a change of the
 	// configuration: by an apply, or by what a person does.
 	Comes bool
@@ -56,7 +58,7 @@ func (o Obstacle) Advice() pipeline.Advice {
 		ObstacleNoBuild: pipeline.VerbChoose, ObstacleRejected: pipeline.VerbLift, ObstacleNoStage: pipeline.VerbDefine, ObstacleUndecided: pipeline.VerbApprove,
 		ObstacleRunning: pipeline.VerbFollow, ObstacleNotRun: pipeline.VerbApply, ObstacleFailed: pipeline.VerbMend, ObstacleManual: pipeline.VerbPromote,
 		ObstaclePinned: pipeline.VerbPin, ObstaclePaused: pipeline.VerbResume, ObstaclePassedBy: pipeline.VerbPinBack, ObstacleOutdated: pipeline.VerbChoose,
-		ObstacleOtherMake: pipeline.VerbChoose,
+		ObstacleOtherMake: pipeline.VerbChoose, ObstacleElsewhere: pipeline.VerbElsewhere,
 	}
 	a := pipeline.Advice{Verb: verbs[o.Kind], Pipeline: o.Pipeline, Stage: o.Stage, Build: o.Build}
 	switch a.Verb {
@@ -66,6 +68,8 @@ func (o Obstacle) Advice() pipeline.Advice {
 		a.Run = o.Run.ID
 	case pipeline.VerbChoose:
 		a.Choice = o.Choice
+	case pipeline.VerbElsewhere:
+		a.Pipeline, a.Stage, a.Build = o.Elsewhere.Pipeline, o.Elsewhere.Stage, ""
 	}
 	return a
 }
@@ -84,6 +88,8 @@ func (o Obstacle) Cause() string {
 	switch o.Kind {
 	case ObstacleNoBuild:
 		return fmt.Sprintf("pipeline %q has no build %s", o.Pipeline, o.Build)
+	case ObstacleElsewhere:
+		return fmt.Sprintf("stage %q comes after %s, which has passed no build", o.Stage, o.Elsewhere)
 	case ObstacleRejected:
 		return fmt.Sprintf("build %s was rejected at stage %q %s", o.Build, o.Stage, pipeline.DescribeRejections(o.Rejected))
 	case ObstacleNoStage:
@@ -136,6 +142,9 @@ func (r *rules) before(stage pipeline.Stage, build string) (Obstacle, bool) {
 		o.Missing, o.Needed = r.Ballot(r.Stages[at], build).MissingLifts(), r.Pipeline.Authorization.Needed()
 		return o, true
 	}
+	if len(r.lacks(stage, build)) == 0 {
+		return closed(stage, o), true
+	}
 	all := r.ahead(stage, build)
 	first := all[0]
 	if i := slices.IndexFunc(all, func(o Obstacle) bool { return !o.Comes }); i >= 0 {
@@ -145,6 +154,12 @@ func (r *rules) before(stage pipeline.Stage, build string) (Obstacle, bool) {
 		first.Choice, _ = r.newestEligible(stage, 0)
 	}
 	return first, true
+}
+
+// closed returns the obstacle of a build that only a stage of another pipeline keeps out.
+func closed(stage pipeline.Stage, o Obstacle) Obstacle {
+	o.Kind, o.Stage, o.Elsewhere, o.Comes = ObstacleElsewhere, stage.Name, stage.Awaits()[0], true
+	return o
 }
 
 // ahead returns the obstacles of a build that has not passed all stages above: one for each
@@ -193,6 +208,8 @@ func (r *rules) at(name, build string) Obstacle {
 	case latest.Status == pipeline.RunRunning && latest.Build == build:
 		o.Kind, o.Run, o.Comes = ObstacleRunning, latest, true
 		return o
+	case !goes && !opens(r.State, up, build) && (up.Type != pipeline.TypeCommit || r.madeBy(up) == build):
+		o = closed(up, o)
 	case up.Approval && ran && v.Status == pipeline.RunPassed && (paused || !goes || move.Action != ActionRun):
 		o.Kind, o.Comes = ObstacleUndecided, goes || !pipeline.Superseded(r.State, up, build)
 		o.Missing, o.Needed = r.Ballot(up, build).MissingApprovals(), r.Pipeline.Authorization.Needed()

@@ -330,10 +330,13 @@ func (v outlook) everApproved(stage pipeline.Stage, build string) bool {
 	return overridden || v.Decisions[id].Result == pipeline.Approved
 }
 
-// redefined reports whether two definitions of a stage differ in more than their creation and
-// a commit that changes nothing.
+// redefined reports whether two definitions of a stage differ in more than their creation, a
+// commit that changes nothing, and histories elsewhere that have only come further.
 func redefined(stage, recorded pipeline.Stage) bool {
 	stage.ID, stage.Owner, stage.Made, stage.Applied = recorded.ID, recorded.Owner, recorded.Made, recorded.Applied
+	if slices.EqualFunc(stage.Elsewhere, recorded.Elsewhere, pipeline.Elsewhere.Says) {
+		stage.Elsewhere = recorded.Elsewhere // their histories have come further
+	}
 	if a, b := stage.Source, recorded.Source; a != nil && b != nil && a.Repository == b.Repository && a.Digest == b.Digest {
 		stage.Source = b
 	}

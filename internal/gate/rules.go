@@ -194,6 +194,8 @@ func (r *rules) decideBootstrap(stage pipeline.Stage, m Move) Move {
 	switch missing := r.Missing(stage, ""); {
 	case missing != nil:
 		m.Wait = Wait{Kind: WaitPassed, Pipeline: stage.Pipeline, Stage: stage.Name, Stages: missing}
+	case !opens(r.State, stage, ""):
+		m.Wait = awaitsElsewhere(stage, "")
 	case !ok || result.Digest != stage.Digest(r.Pipeline):
 		m.Action, m.Why = ActionRun, Why{Kind: WhyUndone}
 	case result.Status != pipeline.RunPassed:
@@ -297,10 +299,16 @@ func Consumes(st *pipeline.State, stage pipeline.Stage, build string) int64 {
 
 func (r *rules) commitCandidate(stage pipeline.Stage) string {
 	id := r.madeBy(stage)
-	if id == "" || len(r.Missing(stage, id)) > 0 {
+	if id == "" || len(r.Missing(stage, id)) > 0 || !opens(r.State, stage, id) {
 		return ""
 	}
 	return id
+}
+
+// opens reports whether the stages of other pipelines that a stage comes after let a build
+// in: each has passed some build. A build that the stage has passed may come back.
+func opens(st *pipeline.State, stage pipeline.Stage, build string) bool {
+	return len(stage.Awaits()) == 0 || st.Current[stage.Name].Build == build && build != "" || st.Passed(stage.Name, build)
 }
 
 // madeBy returns the build that a commit stage makes of its source; empty if that build is
@@ -332,7 +340,7 @@ func (r *rules) newestEligible(stage pipeline.Stage, above int64) (string, bool)
 // mayEnter reports whether a build may enter a stage. It is quicker than before.
 func (r *rules) mayEnter(stage pipeline.Stage, build string) bool {
 	_, exists := r.Builds[build]
-	return exists && r.RejectedAt(build) == "" && len(r.lacks(stage, build)) == 0
+	return exists && r.RejectedAt(build) == "" && len(r.lacks(stage, build)) == 0 && opens(r.State, stage, build)
 }
 
 // lacks returns the stages that a stage comes after and that a build has not passed. For a

@@ -101,11 +101,12 @@ const (
 	NextNever     NextKind = "never"     // nothing ever: no build can pass both Stages
 	NextPaused    NextKind = "paused"    // a person resumes the stage
 	NextRefused   NextKind = "refused"   // the configuration pins the stage to a build that may not enter
+	NextElsewhere NextKind = "elsewhere" // stages of other pipelines have to pass a build; Wait has them
 )
 
 // NextKinds are all of them.
 var NextKinds = []NextKind{
-	NextNothing, NextRunning, NextFailed, NextDecision, NextPromotion, NextPromoted, NextApply, NextUpstream, NextBuild, NextNewer, NextNever, NextPaused, NextRefused,
+	NextNothing, NextRunning, NextFailed, NextDecision, NextPromotion, NextPromoted, NextApply, NextUpstream, NextBuild, NextNewer, NextNever, NextPaused, NextRefused, NextElsewhere,
 }
 
 // Next is what comes next at a stage, and why it has not come yet.
@@ -301,6 +302,8 @@ func (r *rules) awaits(s pipeline.Stage, n *Next) {
 		}
 	case WaitBuild:
 		n.Kind = NextBuild
+	case WaitElsewhere:
+		n.Kind = NextElsewhere
 	case WaitNever:
 		n.Kind = NextNever
 	case WaitNewer:
@@ -374,7 +377,7 @@ func (n Next) signal() Signal {
 		return SignalFailed
 	case NextDecision, NextPromotion, NextNever, NextRefused:
 		return SignalPerson
-	case NextUpstream, NextBuild, NextNewer:
+	case NextUpstream, NextBuild, NextNewer, NextElsewhere:
 		return SignalUpstream
 	}
 	return SignalNothing

@@ -19,6 +19,7 @@ const (
 	WaitNewer     WaitKind = "newer"     // a build newer than Build, which was rejected at Stages[0]
 	WaitNever     WaitKind = "never"     // nothing: no build can ever pass both Stages
 	WaitResume    WaitKind = "resume"    // the end of Pause
+	WaitElsewhere WaitKind = "elsewhere" // stages of other pipelines to pass a build
 )
 
 // Wait is what a stage waits for. The zero value waits for nothing.
@@ -28,8 +29,9 @@ type Wait struct {
 	Build           string
 	Number          int64 // of Build; 0 where it is not known
 	Stages          []string
-	Missing, Needed int          // approvals
-	At              ObstacleKind // of WaitPassed at one stage: what keeps the build there
+	Missing, Needed int                  // approvals
+	At              ObstacleKind         // of WaitPassed at one stage: what keeps the build there
+	Elsewhere       []pipeline.Elsewhere // of WaitElsewhere: the stages
 	Pause           pipeline.Pause
 }
 
@@ -77,8 +79,17 @@ func (r *rules) awaited(stage pipeline.Stage, m Move) Wait {
 	return r.waitsForNewer(stage, c)
 }
 
+// awaitsElsewhere is what a stage waits for that stages of other pipelines keep closed for a
+// build; for all where the build is empty.
+func awaitsElsewhere(stage pipeline.Stage, build string) Wait {
+	return Wait{Kind: WaitElsewhere, Pipeline: stage.Pipeline, Stage: stage.Name, Build: build, Elsewhere: stage.Awaits()}
+}
+
 // waitsWithout returns what a stage waits for that has no candidate.
 func (r *rules) waitsWithout(stage pipeline.Stage) Wait {
+	if made := r.madeBy(stage); made != "" && len(r.Missing(stage, made)) == 0 && !opens(r.State, stage, made) {
+		return awaitsElsewhere(stage, "")
+	}
 	if w := r.waitsForNewer(stage, ""); w.Waits() {
 		return w
 	}
@@ -97,6 +108,9 @@ func (r *rules) waitsWithout(stage pipeline.Stage) Wait {
 	if up := stage.Upstream(); len(up) > 0 {
 		w.Kind, w.Stages = WaitBuild, up
 		return w
+	}
+	if len(stage.Awaits()) > 0 {
+		return awaitsElsewhere(stage, "")
 	}
 	return Wait{}
 }
@@ -131,7 +145,12 @@ func (r *rules) waitsForNewer(stage pipeline.Stage, current string) Wait {
 // waitFor returns what has to happen before a build can enter a stage, and whether it failed
 // on its way; the zero Wait if the build never comes, or may enter.
 func (r *rules) waitFor(stage pipeline.Stage, build string) (w Wait, failed bool) {
-	if r.RejectedAt(build) != "" || len(r.lacks(stage, build)) == 0 {
+	switch {
+	case r.RejectedAt(build) != "":
+		return Wait{}, false
+	case len(r.lacks(stage, build)) == 0 && !opens(r.State, stage, build):
+		return awaitsElsewhere(stage, build), false
+	case len(r.lacks(stage, build)) == 0:
 		return Wait{}, false
 	}
 	w = Wait{Kind: WaitPassed, Pipeline: stage.Pipeline, Stage: stage.Name, Build: build}

@@ -125,9 +125,8 @@ func OpenDynamo(ctx context.Context, o DynamoOptions) (*Dynamo, error) {
 	if err != nil {
 		return nil, d.fault(ctx, op, err)
 	}
-	if v := meta.int("version"); v > tableSchema {
-		return nil, pipeline.Errorf(pipeline.CodeInvalid, op, "table %s has schema version %d, and this version of Penstock knows up to %d", d.Table, v, tableSchema).
-			WithHint("A newer Penstock has used this ledger. Upgrade this one to the same version or a later one.")
+	if err := d.checkLayout(op, meta); err != nil {
+		return nil, err
 	}
 	decisions, leases := &dynamoDecisions{d}, &dynamoLeaser{d}
 	maintenance := &dynamoMaintainer{d, decisions}
@@ -135,6 +134,16 @@ func OpenDynamo(ctx context.Context, o DynamoOptions) (*Dynamo, error) {
 		table: d, dynamoReader: &dynamoReader{d, decisions}, dynamoLeaser: leases, dynamoMaintainer: maintenance,
 		dynamoAppender: &dynamoAppender{table: d, decisions: decisions, leases: leases, maintenance: maintenance}, id: meta.text("id"),
 	}, nil
+}
+
+// checkLayout refuses a table of a layout that this program does not know.
+func (d *table) checkLayout(op string, meta item) error {
+	v := meta.int("version")
+	if v <= tableSchema {
+		return nil
+	}
+	return pipeline.Errorf(pipeline.CodeInvalid, op, "table %s has schema version %d, and this version of Penstock knows up to %d", d.Table, v, tableSchema).
+		WithHint("A newer Penstock has used this ledger. Upgrade this one to the same version or a later one.")
 }
 
 // Identity returns the ID of the ledger, which a table keeps when it is restored or moved to

@@ -140,13 +140,19 @@ func (l *database) connect(ctx context.Context) (err error) {
 
 // pool returns up to size connections to the file, each with the given pragmas.
 func (l *database) pool(size int, pragmas ...string) (*sql.DB, error) {
+	return l.connections("rw", "0", size, pragmas...)
+}
+
+// connections is pool, in a mode of SQLite. A file that is immutable is one that nobody can
+// change while it is open.
+func (l *database) connections(mode, immutable string, size int, pragmas ...string) (*sql.DB, error) {
 	path := filepath.ToSlash(l.path)
 	if !strings.HasPrefix(path, "/") {
 		path = "/" + path // a drive letter
 	}
 	pragmas = append(pragmas, "busy_timeout("+strconv.FormatInt(busyTimeout.Milliseconds(), 10)+")")
 	file := url.URL{Scheme: "file", Path: path, RawQuery: url.Values{
-		"_pragma": pragmas, "_txlock": {"immediate"}, "_error_rc": {"1"}, "_dqs": {"0"}, "mode": {"rw"},
+		"_pragma": pragmas, "_txlock": {"immediate"}, "_error_rc": {"1"}, "_dqs": {"0"}, "mode": {mode}, "immutable": {immutable},
 	}.Encode()}
 	connector, err := sqlite.NewConnector(file.String())
 	if err != nil {

@@ -44,6 +44,7 @@ const (
 	VerbDefine    Verb = "define"      // the stage
 	VerbReason    Verb = "reason"      // say why
 	VerbManual    Verb = "manual"      // let a person move the stage, or pin it
+	VerbElsewhere Verb = "elsewhere"   // have the stage of another pipeline pass a build, and plan again
 )
 
 // The verbs of advices to look something up.

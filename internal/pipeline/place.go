@@ -37,6 +37,13 @@ func CheckStage(s *State, stage Stage) error {
 				WithHint("Remove one of the two from the other's after.")
 		}
 	}
+	for _, e := range stage.Elsewhere {
+		for _, seen := range s.Stages[stage.Name].Elsewhere {
+			if err := e.Follows(seen); err != nil {
+				return err
+			}
+		}
+	}
 	if taker := takesFrom(s, stage); taker != "" {
 		return Errorf(CodeInvalid, op, "the stage makes the builds that stage %q, which it comes after, takes", taker).
 			WithHint("Remove %q from its after, or let %q come after another commit stage.", taker, taker)

@@ -64,6 +64,7 @@ type Run struct {
 	Phase       Phase          `json:"phase"`
 	Why         string         `json:"why,omitempty"`                                 // why it ran, in words
 	Promotion   int64          `json:"promotion,omitempty" shape:"promotion_version"` // version of the newest promotion that the run consumes
+	Elsewhere   []Elsewhere    `json:"after_elsewhere,omitempty"`                     // what the stage's gates elsewhere said when the run began
 	Environment string         `json:"environment,omitempty"`                         // environment ID
 	Fleet       string         `json:"fleet,omitempty"`                               // the fleet that the run brought up there
 	Image       string         `json:"image,omitempty"`                               // image that the run baked

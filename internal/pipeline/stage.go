@@ -68,8 +68,9 @@ type Stage struct {
 	Pipeline  string           `json:"pipeline"`
 	Name      string           `json:"name"`
 	Type      StageType        `json:"type"`
-	After     []string         `json:"after,omitempty"` // names of the stages upstream
-	Pin       string           `json:"pin,omitempty"`   // a build ID; promotion by attribute
+	After     []string         `json:"after,omitempty"`           // names of the stages upstream
+	Elsewhere []Elsewhere      `json:"after_elsewhere,omitempty"` // stages of other pipelines that it comes after, too
+	Pin       string           `json:"pin,omitempty"`             // a build ID; promotion by attribute
 	Trigger   Trigger          `json:"trigger"`
 	Source    *SourceRef       `json:"source,omitempty"`     // commit and bootstrap stages only
 	BaseImage string           `json:"base_image,omitempty"` // commit stages only: an image ID

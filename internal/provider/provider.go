@@ -105,6 +105,7 @@ func (p *Provider) Schema(_ context.Context, _ provider.SchemaRequest, resp *pro
 type session struct {
 	*app.App
 	overlay   *overlay
+	elsewhere *elsewhere
 	namespace string // of the pipelines' names; empty for none
 }
 
@@ -148,7 +149,7 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 	p.mu.Lock()
 	p.apps = append(p.apps, a)
 	p.mu.Unlock()
-	s := &session{App: a, overlay: newOverlay(a.Engine)}
+	s := &session{App: a, overlay: newOverlay(a.Engine), elsewhere: newElsewhere(a, at)}
 	if name := m.Namespace.ValueString(); name != noNamespace {
 		s.namespace = name
 	}
@@ -162,5 +163,5 @@ func (p *Provider) Resources(context.Context) []func() resource.Resource {
 
 // DataSources implements provider.Provider.
 func (p *Provider) DataSources(context.Context) []func() datasource.DataSource {
-	return []func() datasource.DataSource{newSourceDataSource, newPipelineDataSource, newBuildDataSource, newImageDataSource}
+	return []func() datasource.DataSource{newSourceDataSource, newPipelineDataSource, newBuildDataSource, newImageDataSource, newPassedDataSource}
 }

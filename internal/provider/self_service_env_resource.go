@@ -135,6 +135,7 @@ func (r *selfServiceEnvResource) ValidateConfig(ctx context.Context, req resourc
 	}
 	resp.Diagnostics.Append(validateGates(m.After)...)
 	refuseForeign("Environment", m.Name.ValueString(), m.Pipeline, m.After, &resp.Diagnostics)
+	withoutElsewhere(m.After, &resp.Diagnostics)
 	if !m.Build.IsNull() && !m.After.IsNull() {
 		resp.Diagnostics.AddAttributeError(path.Root("after"), "Conflicting arguments",
 			"build already names the build, so after has no effect. Remove one of the two.")
@@ -170,7 +171,7 @@ func (r *selfServiceEnvResource) ModifyPlan(ctx context.Context, req resource.Mo
 	if state != nil {
 		was = *state
 	}
-	if refuseForeign("Environment", m.Name.ValueString(), m.Pipeline, m.After, &resp.Diagnostics) {
+	if refuseForeign("Environment", m.Name.ValueString(), m.Pipeline, m.After, &resp.Diagnostics) || withoutElsewhere(m.After, &resp.Diagnostics) {
 		return
 	}
 	moves := !m.Name.Equal(was.Name) || !m.Pipeline.Equal(was.Pipeline) || !m.Owner.Equal(was.Owner)
@@ -385,7 +386,7 @@ func (r *selfServiceEnvResource) Read(ctx context.Context, req resource.ReadRequ
 	r.note(ctx, resp.Private, &resp.Diagnostics)
 	if m.ID.IsNull() { // imported
 		m.Follow, m.TTL = types.BoolValue(false), flattenDuration(env.TTL)
-		m.After, m.Instances = types.ListNull(gateType), types.Int64Value(int64(env.Instances))
+		m.After, m.Instances = types.ListNull(afterType), types.Int64Value(int64(env.Instances))
 		m.Kind, m.Hops, m.Spot = orNull(env.Spec.InstanceType), intOrNull(env.Spec.Hops), trueOrNull(env.Spec.Spot)
 		m.Volume = flattenVolume(env.Spec.Volume, m.Volume.AttributeTypes(ctx))
 		m.Env, m.EnvWO, m.EnvVersion = flattenStrings(env.Spec.Env), types.MapNull(types.StringType), intOrNull(env.Spec.SecretsVersion)

@@ -109,7 +109,7 @@ func (m stageModel) decided(ctx context.Context) bool {
 func expandStage(ctx context.Context, m stageModel, at *session, diags *diag.Diagnostics) pipeline.Stage {
 	s := pipeline.Stage{
 		Pipeline: at.pipelineName(m.Pipeline), Name: m.Name.ValueString(), Type: pipeline.StageType(m.Type.ValueString()),
-		After: expandGates(m.After).stages, Pin: m.Build.ValueString(), Trigger: pipeline.Trigger(m.Trigger.ValueString()),
+		After: expandGates(m.After).stages, Elsewhere: expandGates(m.After).elsewhere, Pin: m.Build.ValueString(), Trigger: pipeline.Trigger(m.Trigger.ValueString()),
 		Source: expandSource(ctx, m.Source, diags), BaseImage: m.BaseImage.ValueString(), Artifact: m.Artifact.ValueString(),
 		Steps: expandSteps(ctx, m.Steps, diags), OnFailure: pipeline.OnFailure(m.OnFailure.ValueString()), Owner: at.Owner,
 		Runner: expandRunner(m.Runner), Publish: expandStagePublish(ctx, m.Publish, m.Name.ValueString(), diags),
@@ -196,13 +196,16 @@ func flattenStage(ctx context.Context, st *pipeline.State, s pipeline.Stage, sch
 	if s.Bake != def.Bake {
 		m.Bake = types.BoolValue(s.Bake)
 	}
-	m.After = types.ListNull(gateType)
-	if len(s.After) > 0 {
+	m.After = types.ListNull(afterType)
+	if len(s.After)+len(s.Elsewhere) > 0 {
 		var after []attr.Value
 		for _, up := range s.After {
-			after = append(after, flattenPassed(m.Pipeline.ValueString(), up, orNull(st.NewestPassed(up))))
+			after = append(after, flattenAfter(m.Pipeline.ValueString(), up, st.NewestPassed(up)))
 		}
-		m.After = types.ListValueMust(gateType, after)
+		for _, e := range s.Elsewhere {
+			after = append(after, flattenElsewhere(e))
+		}
+		m.After = types.ListValueMust(afterType, after)
 	}
 	stepType := sch.Attributes["steps"].GetType().(types.ListType).ElemType
 	m.Steps = types.ListNull(stepType)

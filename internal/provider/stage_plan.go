@@ -47,6 +47,9 @@ func (r *stageResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanR
 	if refuseForeign("Stage", plan.Name.ValueString(), plan.Pipeline, plan.After, &resp.Diagnostics) {
 		return
 	}
+	if !applying(req) && r.refuseElsewhere(ctx, plan, &resp.Diagnostics) {
+		return
+	}
 	moves := !plan.Name.Equal(was.Name) || !plan.Pipeline.Equal(was.Pipeline) || !plan.Type.Equal(was.Type)
 	own := r.named(ctx, "stage", plan.Pipeline, plan.Name, was.ID, moves, req, resp)
 	if state == nil && !applying(req) && !r.free(ctx, plan.Pipeline, plan.Name, own, &resp.Diagnostics) {
@@ -79,7 +82,7 @@ func (r *stageResource) plan(ctx context.Context, plan, state *stageModel, at *e
 	if want.Unknown { // enough for other stages to come after it
 		want.Stage = pipeline.Stage{
 			Pipeline: r.session.pipelineName(plan.Pipeline), Name: plan.Name.ValueString(), Type: pipeline.StageType(plan.Type.ValueString()),
-			After: expandGates(plan.After).stages, Owner: r.session.Owner,
+			After: expandGates(plan.After).stages, Elsewhere: expandGates(plan.After).elsewhere, Owner: r.session.Owner,
 		}.WithDefaults(nil, nil)
 	} else if want.Stage = expandStage(ctx, *plan, r.session, &resp.Diagnostics); resp.Diagnostics.HasError() {
 		return

@@ -249,6 +249,7 @@ func (r *stageResource) apply(ctx context.Context, plan tfsdk.Plan, config tfsdk
 		return
 	}
 	stage := expandStage(ctx, m, r.session, diags)
+	stage.Elsewhere = expandGates(secret.After).elsewhere // as it was read: the plan keeps what only has come further
 	request := run.AdvanceRequest{Stage: stage, Create: create, Intent: gate.Intent{Candidate: gate.Unknown}}
 	if !m.Candidate.IsUnknown() {
 		request.Intent.Candidate = gate.Value{ID: m.Candidate.ValueString()}

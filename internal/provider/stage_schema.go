@@ -77,9 +77,11 @@ func afterAttribute(text string) schema.ListNestedAttribute {
 		NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
 			// Not required by the schema: in a stage whose passed is not known yet it is
 			// missing. ValidateConfig asks for it.
-			"pipeline": optional("Name of the stage's pipeline, which must be this one. Default: this one.", isName()),
+			"pipeline": optional("Name of the stage's pipeline. Without `ledger` it must be this one. Default: this one.", isName()),
 			"stage":    optional("Name of the stage.", isName()),
-			"build":    optional("The newest build that passed it. It only orders the apply; the ledger determines which builds passed."),
+			"build":    optional("The newest build that passed it. Without `ledger` it only orders the apply, as the ledger determines which builds passed."),
+			"ledger":   optional("ID of the ledger, of a stage of another pipeline: all of it comes from `passed` of a `penstock_passed`.", stringvalidator.LengthAtLeast(1)),
+			"head":     optional("The newest event of that pipeline's history, up to which it was verified.", isAnchor()),
 		}},
 	}
 }
@@ -169,7 +171,7 @@ func (r *stageResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 			"pipeline":    replace(required("Name of the pipeline. A change replaces the stage.", isName())),
 			"type":        replace(required("Type of the stage, which decides its defaults: `bootstrap`, `commit`, `acceptance`, `exploratory`, `capacity`, `pre-production`, `production` or `custom`. A change replaces the stage.", stringvalidator.OneOf(stageTypes()...))),
 			"name":        name,
-			"after":       afterAttribute("The stages that this one comes after: `passed` of other stages of this pipeline. A build may enter when it has passed all of them."),
+			"after":       afterAttribute("The stages that this one comes after: `passed` of other stages of this pipeline, and `passed` of a `penstock_passed`. A build may enter when it has passed all those of this pipeline, and while each of the others has passed some build."),
 			"build":       optional("Pins the stage to a build. Change it to promote, change it back to roll back. Not for commit and bootstrap stages.", isBuildID()),
 			"trigger":     optional("`automatic` moves the stage to the newest build that may enter. `manual` moves it only by `build` or `penstock promote`. Default: `manual` for production, otherwise `automatic`.", stringvalidator.OneOf(string(pipeline.TriggerAutomatic), string(pipeline.TriggerManual))),
 			"source":      sourceAttribute("Revision that the stage works on: `revision` of a `penstock_source`. Required for commit stages, allowed for bootstrap stages.", false),

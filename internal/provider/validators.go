@@ -77,6 +77,14 @@ func isHistory() validator.String {
 	}}
 }
 
+// isAnchor accepts what names an event of a history.
+func isAnchor() validator.String {
+	return check{"an event's number, a colon and its hash, as `penstock ledger head` prints it", func(s string) error {
+		_, err := pipeline.ParseAnchor(s)
+		return err
+	}}
+}
+
 var days = regexp.MustCompile(`^([0-9]{1,5})d$`)
 
 // parseHistory reads a duration that may be of days.

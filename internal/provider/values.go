@@ -6,6 +6,7 @@ package provider
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -231,7 +232,38 @@ func sameSource(ctx context.Context, a, b types.Object) bool {
 // what the next one takes in after.
 var gateTypes = map[string]attr.Type{"pipeline": types.StringType, "stage": types.StringType, "build": types.StringType}
 
-var gateType = types.ObjectType{AttrTypes: gateTypes}
+// afterType is that of an entry of after: passed of a stage, or of a penstock_passed.
+var afterType = types.ObjectType{AttrTypes: passedTypes}
+
+// flattenAfter writes an entry of after: a stage of the same pipeline.
+func flattenAfter(pipelineName, stage, build string) types.Object {
+	return types.ObjectValueMust(passedTypes, map[string]attr.Value{
+		"pipeline": types.StringValue(pipelineName), "stage": types.StringValue(stage), "build": orNull(build), "ledger": types.StringNull(), "head": types.StringNull(),
+	})
+}
+
+// flattenElsewhere writes what a stage of another pipeline has passed.
+func flattenElsewhere(e pipeline.Elsewhere) types.Object {
+	return types.ObjectValueMust(passedTypes, map[string]attr.Value{
+		"pipeline": types.StringValue(e.Pipeline), "stage": types.StringValue(e.Stage), "build": orNull(e.Build), "ledger": types.StringValue(e.Ledger), "head": types.StringValue(e.Head.String()),
+	})
+}
+
+// isElsewhere reports whether an entry of after is of a penstock_passed.
+func isElsewhere(entry types.Object) bool {
+	ledger := entry.Attributes()["ledger"]
+	return ledger != nil && !ledger.IsNull()
+}
+
+// expandElsewhere reads such an entry, which is known.
+func expandElsewhere(entry types.Object) pipeline.Elsewhere {
+	text := func(name string) string {
+		s, _ := entry.Attributes()[name].(types.String)
+		return s.ValueString()
+	}
+	head, _ := pipeline.ParseAnchor(text("head")) // a validator has accepted it
+	return pipeline.Elsewhere{Ledger: text("ledger"), Pipeline: text("pipeline"), Stage: text("stage"), Build: text("build"), Head: head}
+}
 
 func flattenPassed(pipelineName, stage string, build types.String) types.Object {
 	return types.ObjectValueMust(gateTypes, map[string]attr.Value{
@@ -245,6 +277,8 @@ type gates struct {
 	builds  map[string]string // that passed them, as far as it is known
 	pending map[string]bool   // stages whose newest passed build is not known yet
 	unknown bool              // not even the stages are known
+
+	elsewhere []pipeline.Elsewhere // stages of other pipelines, in order
 }
 
 func expandGates(after types.List) gates {
@@ -256,6 +290,14 @@ func expandGates(after types.List) gates {
 		o, ok := element.(types.Object)
 		if !ok || o.IsUnknown() || o.IsNull() {
 			g.unknown = true
+			continue
+		}
+		if isElsewhere(o) {
+			if !known(context.Background(), o) {
+				g.unknown = true
+				continue
+			}
+			g.elsewhere = append(g.elsewhere, expandElsewhere(o))
 			continue
 		}
 		stage, _ := o.Attributes()["stage"].(types.String)
@@ -280,6 +322,9 @@ func validateGates(after types.List) diag.Diagnostics {
 		if o, ok := element.(types.Object); ok && !o.IsUnknown() && o.Attributes()["stage"].IsNull() {
 			diags.AddAttributeError(path.Root("after").AtListIndex(i), "Missing stage",
 				"An entry of after names no stage. Use passed of another stage, as in penstock_stage.acceptance.passed.")
+		} else if ok && isElsewhere(o) && (o.Attributes()["pipeline"].IsNull() || o.Attributes()["head"].IsNull()) {
+			diags.AddAttributeError(path.Root("after").AtListIndex(i), "Unverified stage of another pipeline",
+				"An entry of after has a ledger, but no pipeline or no head. Use passed of a data \"penstock_passed\", all of it.")
 		}
 	}
 	return diags
@@ -296,13 +341,16 @@ func refuseForeign(what, name string, pipelineName types.String, after types.Lis
 		}
 		from, _ := o.Attributes()["pipeline"].(types.String)
 		stage, _ := o.Attributes()["stage"].(types.String)
+		if isElsewhere(o) {
+			continue
+		}
 		if from.IsNull() || from.IsUnknown() || from.Equal(pipelineName) {
 			continue
 		}
 		found = true
 		diags.AddAttributeError(path.Root("after").AtListIndex(i), "Stage of another pipeline", fmt.Sprintf(
 			"%s of pipeline %q can't come after stage %q of pipeline %q: the builds of one pipeline are not those of another. "+
-				"Use passed of a stage of pipeline %q, or move the two into one pipeline.",
+				"Use passed of a stage of pipeline %q, or a data \"penstock_passed\", which lets the stage wait until the other one has passed any build.",
 			strings.TrimSpace(what+" "+quotedOrNone(name)), pipelineName.ValueString(), stage.ValueString(), from.ValueString(), pipelineName.ValueString()))
 	}
 	return found
@@ -319,16 +367,12 @@ func quotedOrNone(name string) string {
 // open reports whether all builds are known.
 func (g gates) open() bool { return !g.unknown && len(g.pending) == 0 }
 
-// sameStages reports whether two after lists name the same stages in one order.
+// sameStages reports whether two after lists name the same stages in one order, and those of
+// other pipelines with the same builds.
 func sameStages(a, b types.List) bool {
 	x, y := expandGates(a), expandGates(b)
 	if x.unknown || y.unknown || len(x.stages) != len(y.stages) || a.IsNull() != b.IsNull() {
 		return false
 	}
-	for i := range x.stages {
-		if x.stages[i] != y.stages[i] {
-			return false
-		}
-	}
-	return true
+	return slices.Equal(x.stages, y.stages) && slices.EqualFunc(x.elsewhere, y.elsewhere, pipeline.Elsewhere.Says)
 }

@@ -57,7 +57,8 @@ func (s *Stages) run(ctx context.Context, h *lock.Lock, st *pipeline.State, stag
 	a.run = pipeline.Run{
 		ID: s.states.NewID(pipeline.RunPrefix), Pipeline: stage.Pipeline, Stage: stage.Name, Kind: pipeline.KindStage,
 		Build: build, Digest: stage.Digest(st.Pipeline), Status: pipeline.RunRunning,
-		Phase: pipeline.PhaseCheckout, Why: move.Why.String(), Promotion: gate.Consumes(st, stage, build), Actor: s.holder.Actor, Process: s.holder.Process, StartedAt: s.now().UTC(),
+		Elsewhere: stage.Elsewhere,
+		Phase:     pipeline.PhaseCheckout, Why: move.Why.String(), Promotion: gate.Consumes(st, stage, build), Actor: s.holder.Actor, Process: s.holder.Process, StartedAt: s.now().UTC(),
 		Committed: st.Builds[build].Revision.Time.UTC(), Order: st.Builds[build].Order, Ready: pipeline.ReadyAt(st, stage, build),
 	}
 	a.work = s.workDir(a.run.ID)

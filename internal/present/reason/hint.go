@@ -39,6 +39,8 @@ var table = map[pipeline.Verb]words{
 	pipeline.VerbReason:    {"", "Say why; on the command line with --reason"},
 	pipeline.VerbManual:    {"", "Set trigger = \"manual\" on the stage to move it by hand, or pin it with build = \"b-…\""},
 
+	pipeline.VerbElsewhere: {"", "Apply again once stage {stage:q} of pipeline \"{pipeline}\" has passed a build"},
+
 	pipeline.VerbListPipelines:    {"penstock status", "`{command}` lists the pipelines"},
 	pipeline.VerbListBuilds:       {"penstock builds{ pipeline}", "`{command}` lists the builds, and which stages they passed"},
 	pipeline.VerbListRuns:         {"penstock runs{ pipeline}", "`{command}` lists the runs"},

@@ -22,7 +22,7 @@ func waitingFor(n gate.Next, words func(gate.Wait) string) string {
 		return n.Refusal.During("move stage " + Names([]string{n.Refusal.Stage})).Error()
 	case gate.NextPromoted:
 		return fmt.Sprintf("an apply, which moves it to %s: %s promoted that at %s", present.Build(n.Number, n.Build), n.Promotion.Actor, pipeline.Moment(n.Promotion.At.UTC()))
-	case gate.NextDecision, gate.NextPromotion, gate.NextUpstream, gate.NextBuild, gate.NextNewer, gate.NextNever, gate.NextPaused:
+	case gate.NextDecision, gate.NextPromotion, gate.NextUpstream, gate.NextBuild, gate.NextNewer, gate.NextNever, gate.NextPaused, gate.NextElsewhere:
 		return words(n.Wait)
 	}
 	return ""

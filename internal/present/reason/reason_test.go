@@ -99,6 +99,8 @@ func TestAdvice(t *testing.T) {
 		pipeline.VerbReason:    "Say why; on the command line with --reason.",
 		pipeline.VerbManual:    "Set trigger = \"manual\" on the stage to move it by hand, or pin it with build = \"b-…\".",
 
+		pipeline.VerbElsewhere: "Apply again once stage \"pre-production\" of pipeline \"shop\" has passed a build.",
+
 		pipeline.VerbListPipelines:    "`penstock status` lists the pipelines.",
 		pipeline.VerbListBuilds:       "`penstock builds shop` lists the builds, and which stages they passed.",
 		pipeline.VerbListRuns:         "`penstock runs shop` lists the runs.",

@@ -27,6 +27,8 @@ func Wait(w gate.Wait) string {
 		return "a build that passed " + Names(w.Stages)
 	case gate.WaitNewer:
 		return fmt.Sprintf("a build newer than %s, which was rejected at stage %s", awaited(w), Names(w.Stages))
+	case gate.WaitElsewhere:
+		return elsewhere(w)
 	case gate.WaitNever:
 		return "nothing: no build can ever pass both " + Names(w.Stages)
 	case gate.WaitResume:
@@ -50,6 +52,15 @@ func awaitedDecision(w gate.Wait) string {
 		return fmt.Sprintf("a decision on %s by %d people", awaited(w), w.Needed)
 	}
 	return "a decision on " + awaited(w)
+}
+
+// elsewhere names the stages of other pipelines that keep a stage closed.
+func elsewhere(w gate.Wait) string {
+	names := make([]string, len(w.Elsewhere))
+	for i, e := range w.Elsewhere {
+		names[i] = e.String()
+	}
+	return strings.Join(names, " and ") + " to pass a build"
 }
 
 func passing(w gate.Wait) string {
