@@ -17,7 +17,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // container runs a command in a PID namespace of its own, as a container does, under the
@@ -64,16 +63,6 @@ func (s *site) contain(name string, args ...string) *container {
 	s.t.Cleanup(func() { _ = c.Process.Kill() })
 	go func() { c.ended <- c.Wait() }()
 	return c
-}
-
-// await waits for something that a busy machine may take long for.
-func (s *site) await(what string, ok func() bool) {
-	s.t.Helper()
-	for limit := time.Now().Add(5 * time.Minute); !ok(); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(limit) {
-			s.t.Fatalf("there is no %s", what)
-		}
-	}
 }
 
 // signal sends a signal to all processes of the container.

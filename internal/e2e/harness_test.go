@@ -281,3 +281,13 @@ func (s *site) garbage() map[string][]string {
 	}
 	return g
 }
+
+// await waits for something that a busy machine may take long for.
+func (s *site) await(what string, ok func() bool) {
+	s.t.Helper()
+	for limit := time.Now().Add(5 * time.Minute); !ok(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(limit) {
+			s.t.Fatalf("there is no %s", what)
+		}
+	}
+}
