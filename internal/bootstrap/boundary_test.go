@@ -61,7 +61,7 @@ func TestBoundaryAndPath(t *testing.T) {
 		}
 	}
 	apply(t, s, bootstrap.Parameters{
-		Parts: []bootstrap.Part{bootstrap.PartCI, bootstrap.PartTarget}, Trusted: []string{"arn:aws:iam::" + c.ID + ":root"},
+		Parts: []bootstrap.Part{bootstrap.PartCI, bootstrap.PartTarget}, Trusted: []string{"arn:aws:iam::" + c.ID + ":root"}, Readers: []string{"arn:aws:iam::" + c.ID + ":root"},
 		Repository: "https://example.com/acme/pipeline.git", RolePath: "/acme/penstock/",
 	})
 	look("/acme/penstock/", "")

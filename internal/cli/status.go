@@ -97,11 +97,11 @@ type statusCurrent struct {
 	Run         string          `json:"run,omitempty"`         // of the build there
 	Environment string          `json:"environment,omitempty"` // the ID of the one in which the build can be seen
 	Endpoint    string          `json:"endpoint,omitempty"`
-	Instances   int             `json:"instances,omitempty"`                      // that the environment is to have
-	Healthy     int             `json:"healthy,omitempty"`                        // of them
-	Targets     []statusTarget  `json:"targets,omitempty" shape:"status_targets"` // of a stage with several, in the order of their waves
-	Paused      *statusPaused   `json:"paused,omitempty"`                         // by whom
-	Override    *statusOverride `json:"override,omitempty"`                       // by which the build passed there
+	Instances   int             `json:"instances,omitempty"`                 // that the environment is to have
+	Healthy     int             `json:"healthy,omitempty"`                   // of them
+	Targets     []statusTarget  `json:"targets,omitempty" shape:"by_target"` // of a stage with several, in the order of their waves
+	Paused      *statusPaused   `json:"paused,omitempty"`                    // by whom
+	Override    *statusOverride `json:"override,omitempty"`                  // by which the build passed there
 }
 
 // statusTarget is what a stage is at, at one of its targets.

@@ -96,7 +96,7 @@ func TestTargets(t *testing.T) {
 	var status []struct {
 		Stages []struct {
 			Current struct {
-				Targets []struct{ Name, Message, Status string }
+				Targets []struct{ Name, Message, Status string } `json:"by_target"`
 			}
 		}
 	}

@@ -119,7 +119,7 @@ func (s Stage) Spread() bool { return len(s.Targets) > 0 }
 // the affair of the whole.
 func (s Stage) ForTarget(t StageTarget) Stage {
 	s.Name, s.At, s.Targets, s.Rollout = AtTarget(s.Name, t.Name), t.Target, nil, Rollout{}
-	s.After, s.Pin, s.Approval, s.Bake, s.Publish = nil, "", false, false, nil
+	s.Pin, s.Approval, s.Bake, s.Publish = "", false, false, nil
 	if s.Env != nil {
 		env := *s.Env
 		env.Instances = cmp.Or(t.Instances, env.Instances)

@@ -281,7 +281,7 @@ func flattenStatus(st report.StageView, p pipeline.Pipeline, m *stageModel) {
 	}
 	if env := st.Environment; env != nil && env.Purpose != pipeline.ForRun { // one that a failed run left is none of the stage's
 		m.Endpoint = orNull(env.Endpoint)
-		if env.Purpose == pipeline.ForStage {
+		if env.Purpose == pipeline.ForStage && !st.Stage.Spread() {
 			m.Instances = intOrNull(env.Instances)
 		}
 	}

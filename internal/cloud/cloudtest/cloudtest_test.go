@@ -98,6 +98,8 @@ func TestBakedFiles(t *testing.T) {
 	if _, err := machines.CreateImage(t.Context(), create); cloud.Code(err) != "InvalidAMIName.Duplicate" {
 		t.Errorf("a second image of the name: %v", err)
 	}
+	must(t, ec2.NewImageAvailableWaiter(machines, func(o *ec2.ImageAvailableWaiterOptions) { o.MinDelay = 50 * time.Millisecond }).Wait(
+		t.Context(), &ec2.DescribeImagesInput{ImageIds: []string{aws.ToString(image.ImageId)}}, time.Minute))
 	second := run(t, machines, aws.ToString(image.ImageId), "two")
 	if got := command(t, agent, second, `cat "$PENSTOCK_SYSROOT/file"`); aws.ToString(got.StandardOutputContent) != "baked\n" {
 		t.Errorf("the second instance has %q", aws.ToString(got.StandardOutputContent))
