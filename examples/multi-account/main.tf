@@ -1,8 +1,15 @@
-# Images for several accounts and regions: they are baked in the account of tools, and
-# launched in those of the teams. Each account that deploys has its own stack, its own
-# ledger and its own pipeline; what joins them is the image.
+# One pipeline over several accounts. Builds are made, tested and recorded in the account of tools; production
+# runs in others, a wave of them at a time. Teams that keep Auto Scaling groups of their own follow the channel,
+# which leads to the image of what production runs.
 #
-# The key has an alias below alias/penstock/, so that the deployer role may grant its use.
+#   penstock bootstrap --region eu-west-1                              # in the account of tools: prints the deployer role
+#   penstock bootstrap target --region eu-west-1 --stack shop --trust DEPLOYER_ROLE \
+#     --external-id shop-1 --image-keys KEY                            # in each account of production: prints its role
+#   penstock bootstrap --region eu-west-1 --target-roles ROLE,ROLE     # in the account of tools
+#
+#   terraform init && terraform apply -var-file=production.tfvars
+#
+# The key of the images is one of the account of tools, with an alias below alias/penstock/.
 
 terraform {
   required_providers {
@@ -12,50 +19,112 @@ terraform {
   }
 }
 
-# The account of tools, reached through two roles: that of the person or the CI server,
-# and the deployer's of the stack there.
 provider "penstock" {
-  aws = {
-    region = "eu-west-1"
-    assume_role = [
-      { role_arn = "arn:aws:iam::111111111111:role/tools" },
-      { role_arn = "arn:aws:iam::111111111111:role/penstock-DeployerRole-EXAMPLE", session_name = "images" },
-    ]
-  }
+  aws = { region = var.region }
 }
 
-data "penstock_source" "images" {
-  repository     = "https://example.com/acme/images.git"
+variable "region" {
+  description = "The region of the pipeline."
+  type        = string
+  default     = "eu-west-1"
+}
+
+variable "repository" {
+  description = "The service's git repository: a URL, or a path."
+  type        = string
+}
+
+variable "ami" {
+  description = "The AMI that images are baked from. Null is the newest Amazon Linux."
+  type        = string
+  default     = null
+}
+
+variable "image_key" {
+  description = "ARN of the KMS key that encrypts the images."
+  type        = string
+}
+
+variable "external_id" {
+  description = "The external ID that the roles of production ask for."
+  type        = string
+}
+
+variable "production" {
+  description = "Where production runs. A region that is not that of the pipeline needs kms_key, a key of the account of tools there."
+  type = list(object({
+    name      = string
+    wave      = number
+    role_arn  = string
+    region    = optional(string)
+    kms_key   = optional(string)
+    instances = optional(number)
+  }))
+}
+
+data "penstock_source" "shop" {
+  repository     = var.repository
   ref            = "main"
-  infrastructure = ["**"]
+  infrastructure = ["image/**"]
 }
 
-resource "penstock_pipeline" "images" {
-  name = "images"
-}
-
-resource "penstock_baked_image" "linux" {
-  pipeline = penstock_pipeline.images.name
-  name     = "linux"
-  from     = { ssm_parameter = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64" }
-  source   = data.penstock_source.images.image_revision
-  kms_key  = "alias/penstock/images"
-  steps    = [{ name = "harden", script = "linux/harden.sh" }]
-  cleanup  = ["rm -rf var/cache/dnf"]
-  keep     = 5
-  publish = {
-    regions         = ["eu-central-1", "us-east-1"]
-    kms_keys        = { eu-central-1 = "alias/penstock/images", us-east-1 = "alias/penstock/images" }
-    share_with      = { accounts = ["222222222222", "333333333333"] }
-    ssm_parameter   = "/penstock/linux"
-    deprecate_after = "2160h" # 90 days
-    keep_shared     = true
+resource "penstock_pipeline" "shop" {
+  name = "shop"
+  service = {
+    install      = "tar -xzf \"$PENSTOCK_ARTIFACT\""
+    start        = "exec ./serve"
+    health_check = { path = "/" }
   }
 }
 
-# In the other accounts: from = { filter = { name = "penstock images/linux *", owners = ["111111111111"] } },
-# or the ID for their region from here.
-output "linux" {
-  description = "The newest image by region."
-  value       = penstock_baked_image.linux.image_ids
+resource "penstock_baked_image" "base" {
+  pipeline = penstock_pipeline.shop.name
+  name     = "base"
+  from     = { ami = var.ami, ssm_parameter = var.ami == null ? "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64" : null }
+  source   = data.penstock_source.shop.image_revision
+  kms_key  = var.image_key
+  steps    = [{ name = "harden", script = "image/harden.sh" }]
+}
+
+resource "penstock_stage" "commit" {
+  pipeline   = penstock_pipeline.shop.name
+  type       = "commit"
+  source     = data.penstock_source.shop.revision
+  base_image = penstock_baked_image.base.image_id
+  steps      = [{ name = "build", command = "./build" }]
+  artifact   = "dist.tar.gz"
+}
+
+resource "penstock_stage" "acceptance" {
+  pipeline = penstock_pipeline.shop.name
+  type     = "acceptance"
+  after    = [penstock_stage.commit.passed]
+  steps    = [{ name = "answers", http = { path = "/" } }]
+}
+
+resource "penstock_stage" "production" {
+  pipeline    = penstock_pipeline.shop.name
+  type        = "production"
+  trigger     = "automatic"
+  after       = [penstock_stage.acceptance.passed]
+  environment = { instances = 1, drain_timeout = "5s" }
+  steps       = [{ name = "smoke", http = { path = "/" } }]
+  targets     = [for target in var.production : merge(target, { external_id = var.external_id, stack = "shop" })]
+  rollout     = { pause = "5s" }
+  publish     = { channel = "/penstock/shop" }
+}
+
+output "current" {
+  description = "The build that each account runs."
+  value       = penstock_stage.production.current_by_target
+}
+
+output "endpoints" {
+  description = "Where each account serves."
+  value       = penstock_stage.production.endpoint_by_target
+}
+
+output "published" {
+  description = "The image that the channel leads to."
+  value       = penstock_stage.production.published
 }

@@ -252,12 +252,17 @@ func needsVersion(at path.Path, o types.Object) diag.Diagnostics {
 func exactlyOne(at path.Path, o types.Object, what string, names ...string) diag.Diagnostics {
 	var diags diag.Diagnostics
 	var set []string
+	open := false // something may be set, or may be null
 	for _, name := range names {
-		if v := o.Attributes()[name]; v != nil && !v.IsNull() {
+		switch v := o.Attributes()[name]; {
+		case v == nil || v.IsNull():
+		case v.IsUnknown():
+			open = true
+		default:
 			set = append(set, name)
 		}
 	}
-	if len(set) != 1 {
+	if len(set) > 1 || len(set) == 0 && !open {
 		got := "none is"
 		if len(set) > 1 {
 			got = fmt.Sprintf("%v are", set)
