@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -44,6 +45,7 @@ output "env" { value = { PIPELINE = var.penstock.pipeline, PORT = var.penstock.p
 	r.Variables = map[string]json.RawMessage{"size": raw("many"), "passing": raw("x"), "token": raw("x")}
 	_, err = w.Apply(t.Context(), r)
 	w.fails(err, pipeline.CodeFailed, `a number is required`)
+	w.ok(w.Destroy(t.Context(), "e-1", io.Discard))
 	if all, err := w.Environments(t.Context()); err != nil || len(all) > 0 {
 		t.Errorf("what was refused left %v, %v", all, err)
 	}

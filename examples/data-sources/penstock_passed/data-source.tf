@@ -12,10 +12,16 @@ data "penstock_passed" "base" {
 }
 
 # An application is baked from that image, wherever it is published to.
+data "penstock_source" "shop" {
+  repository     = "https://example.com/acme/shop.git"
+  infrastructure = ["image/**"]
+}
+
 resource "penstock_baked_image" "shop" {
   pipeline = "shop"
   name     = "shop-base"
   from     = { ami = data.penstock_passed.base.image_ids["eu-west-1"] }
+  source   = data.penstock_source.shop.image_revision
 }
 
 # Nothing reaches production while no base image has passed.

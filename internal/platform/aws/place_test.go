@@ -56,7 +56,7 @@ func (b *bed) sharedWith(image string, with *bed) {
 func TestPlatformElsewhere(t *testing.T) {
 	lacks := platformtest.Lacks{
 		"Variables": noSecrets, "Exec": noSecrets, "Data": noData, "DataFrom": noData, "Hooks": noData,
-		"BakeTree": noDirectories, "BakeEnvironment": noDirectories, "BakeFails": noDirectories, "Images": noDirectories,
+		"BakeTree": noDirectories, "BakeEnvironment": noDirectories, "BakeFails": noDirectories, "Images": noDirectories, "Channel": noDirectories,
 		"FailedCommand": "nothing is installed on a lasting fleet; see TestPlatformSingle", "Cancel": "as FailedCommand",
 		"Expire": "AWS forgets what has ended: the engine knows by the time that it did",
 	}

@@ -77,7 +77,7 @@ func (l *persistent) baked(ctx context.Context, r pipeline.FleetRequest) (string
 		return "", err
 	}
 	l.images[key] = image.ID
-	if l.maker != l.bed {
+	if l.maker.cloud != l.cloud {
 		l.maker.sharedWith(image.ID, l.bed)
 	}
 	return image.ID, l.maker.Platform.Destroy(ctx, b.Environment)
