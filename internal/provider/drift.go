@@ -45,6 +45,11 @@ func driftExport() datasource.ListNestedAttribute {
 	}
 }
 
+// checksDrift reports whether a stage is ever checked for drift.
+func checksDrift(p pipeline.Pipeline, stage pipeline.Stage) bool {
+	return p.Module != nil && p.Module.DetectDrift && stage.Persistent() && !stage.Spread()
+}
+
 func flattenDrift(d *pipeline.Drift) types.List {
 	if d == nil || d.Unknown != "" {
 		return types.ListNull(driftType)

@@ -197,8 +197,11 @@ func (m *stageModel) render(move gate.Move, planned gate.Planned, state *stageMo
 	case stays:
 		m.ImageID = state.ImageID
 	}
-	if stays {
+	switch {
+	case stays:
 		m.Drift = state.Drift
+	case !checksDrift(st.Pipeline, stage):
+		m.Drift = types.ListNull(driftType)
 	}
 	_, paused := st.Pauses[stage.Name]
 	switch {
