@@ -190,7 +190,7 @@ func TestFleetFails(t *testing.T) {
 
 	for name, change := range map[string]func(*pipeline.FleetRequest){
 		"base_image":  func(r *pipeline.FleetRequest) { r.Image = "" },
-		"env_wo":      func(r *pipeline.FleetRequest) { r.Secrets = pipeline.Secrets{"A": "b"} },
+		"the module":  func(r *pipeline.FleetRequest) { r.Secrets = pipeline.Secrets{"A": "b"} },
 		"application": func(r *pipeline.FleetRequest) { r.Persistent = true },
 		"instances":   func(r *pipeline.FleetRequest) { r.Instances = 0 },
 		"address":     func(r *pipeline.FleetRequest) { r.Address = "0.0.0.0" },
