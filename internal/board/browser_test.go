@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
@@ -125,8 +126,30 @@ func button(part, text string) string {
 	return fmt.Sprintf(`(//%s//*[self::a or self::button or self::summary][starts-with(normalize-space(.), %q)])[1]`, part, text)
 }
 
-// click presses a button or a link.
-func (t *tab) click(part, text string) { t.Helper(); t.do(chromedp.Click(button(part, text))) }
+// click presses a button or a link, as soon as nothing is before it. The page does this by itself:
+// it may move the button at any time, and a mouse, which is told a place, would then press another
+// thing, or nothing.
+func (t *tab) click(part, text string) {
+	t.Helper()
+	script := fmt.Sprintf(`(() => {
+		const e = document.evaluate(%q, document, null, XPathResult.FIRST_ORDERED_NODE_TYPE).singleNodeValue;
+		e?.scrollIntoView({ block: "center", inline: "center", behavior: "instant" });
+		const at = e?.getClientRects()[0];
+		const seen = at && document.elementFromPoint(at.x + at.width / 2, at.y + at.height / 2);
+		if (!e?.contains(seen)) return false;
+		e.click();
+		return true;
+	})()`, button(part, text))
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if done, err := chromedp.Run(t.ctx, chromedp.Evaluate[bool](script)); err == nil && done {
+			return
+		}
+		if time.Now().After(deadline) {
+			page, _ := chromedp.Run(t.ctx, chromedp.Evaluate[string](`location.href + "\n" + document.body.innerText`))
+			t.Fatalf("%q can't be pressed on %s", text, page)
+		}
+	}
+}
 
 // sees waits until the page says a text, however it comes there: a page that is just
 // being left has nothing to ask.
@@ -391,6 +414,44 @@ func TestBrowserSteers(t *testing.T) {
 	me.click("main", "Run again")
 	me.click("form[@class='ask']", "Run again")
 	me.sees("Stage commit runs again with the next apply.")
+}
+
+// A page does not move under a pressed button, and shows what has changed once the button is let go.
+func TestBrowserPressed(t *testing.T) {
+	b := newBed(t)
+	b.apply()
+	me := b.browse()
+	other := me.another()
+	me.visit("/p/shop")
+	eval[bool](me, `window.came = 0; document.addEventListener("htmx:beforeSwap", () => came++); true`)
+	mouse := func(on string, event input.DispatchMouseEventType) {
+		t.Helper()
+		at := eval[struct{ X, Y float64 }](me, fmt.Sprintf(`(() => {
+			const at = document.evaluate(%q, document, null, XPathResult.FIRST_ORDERED_NODE_TYPE).singleNodeValue.getBoundingClientRect();
+			return { X: at.x + at.width / 2, Y: at.y + at.height / 2 };
+		})()`, on))
+		me.do(chromedp.MouseEvent(event, at.X, at.Y, chromedp.ButtonLeft, chromedp.ClickCount(1)))
+	}
+	steer := func(verb string) {
+		t.Helper()
+		came := eval[int](me, `came`)
+		other.visit("/p/shop/do/" + strings.ToLower(verb) + "?stage=production")
+		other.click("form[@class='ask']", verb)
+		b.await("the change", func() bool { return eval[int](me, `came`) > came })
+	}
+	heading, approve := "//main//h1", button("main", "Approve")
+	mouse(heading, chromedp.MousePressed)
+	steer("Pause")
+	if page := eval[string](me, `document.body.innerText`); strings.Contains(page, "is paused by") {
+		t.Errorf("the page changes under a pressed button: %s", page)
+	}
+	mouse(heading, chromedp.MouseReleased)
+	me.sees("is paused by")
+
+	mouse(approve, chromedp.MousePressed)
+	steer("Resume")
+	mouse(approve, chromedp.MouseReleased)
+	me.sees("passes stage exploratory")
 }
 
 // Without JavaScript every page can be read, and every form sent by who signed in without it.

@@ -120,6 +120,19 @@ if (window.htmx) htmx.createEventSource = (address) => {
   });
   // The stream takes what it has said for shown. Where the page was not had, it begins again, later.
   for (const name of ["htmx:sendError", "htmx:responseError", "htmx:timeout"]) document.addEventListener(name, () => stream.refused());
+  // What comes while a button is pressed waits until it is let go: a click is lost whose button moves away.
+  let pressed = false, held = false;
+  const letGo = () => {
+    if (held) stream.again();
+    pressed = held = false;
+  };
+  document.addEventListener("pointerdown", () => (pressed = true));
+  for (const name of ["pointerup", "pointercancel"]) document.addEventListener(name, letGo);
+  window.addEventListener("blur", letGo);
+  document.addEventListener("htmx:beforeSwap", (e) => {
+    if (pressed) e.detail.shouldSwap = false;
+    held ||= pressed;
+  });
   return stream;
 };
 
