@@ -163,7 +163,7 @@ func (v *View) Passed(ctx context.Context, name, stage string) (Passed, error) {
 		}
 		return Passed{}, pipeline.Errorf(pipeline.CodeNotFound, op, "pipeline %q in %s has no stage %q", name, v.place, stage).WithHint("Its stages are %s.", orNone(names))
 	case !of.TakesBuild():
-		return Passed{}, pipeline.Errorf(pipeline.CodeInvalid, op, "stage %q of pipeline %q is of type %s, and takes no builds that it could pass", stage, name, of.Type).
+		return Passed{}, pipeline.Errorf(pipeline.CodeInvalid, op, "stage %q of pipeline %q is of type %s, and takes no builds, so none can pass it", stage, name, of.Type).
 			WithHint("Name a stage that takes builds.")
 	}
 	p := Passed{Elsewhere: pipeline.Elsewhere{Ledger: v.id, Pipeline: name, Stage: stage, Build: pipeline.Reliable(st, stage), Head: head}}

@@ -132,7 +132,7 @@ func (t *targets) begin(ctx context.Context, at pipeline.Target, o *opening) {
 		o.platform = t.platform(o.cloud, o.made)
 	case limited.Err() != nil:
 		o.err = pipeline.Errorf(pipeline.CodeFailed, "reach AWS", "no answer in %s: %w", openTimeout, o.err).
-			WithHint("If the region is disturbed, its status page says so: apply again when it is well. Else correct region.")
+			WithHint("If the status page of the region reports a disruption, apply again when it is over. Otherwise correct region.")
 	}
 	if o.err != nil {
 		t.mu.Lock()
@@ -168,13 +168,13 @@ func (t *targets) find(ctx context.Context, there *cloud.Cloud, at pipeline.Targ
 	case errors.As(err, &unknown) && unknown.IsNotFound:
 		return made, failed("AWS has no region %q: %w", region, answer).WithHint("Correct region.")
 	case cloud.RegionRefused(err):
-		return made, failed("region %s does not know the credentials of account %s, as if it was not enabled there: %w", region, account, answer).
+		return made, failed("region %s does not know the credentials of account %s, probably because it is not enabled there: %w", region, account, answer).
 			WithHint("Enable region %s in that account, or choose another.", region)
 	case pipeline.IsNotFound(err):
 		return made, failed("account %s has no stack %q in region %s", account, name, region).WithHint("Correct stack and region.").WithAdvice(advice(pipeline.VerbCreateTarget))
 	case cloud.Is(err, "AccessDenied"):
-		return made, failed("%s may not look at stack %q in region %s of account %s, as if it was no role of that stack: %w", cmp.Or(at.RoleARN, there.ARN), name, region, account, answer).
-			WithHint("A role of Penstock's may look at the stack that made it, and at no other: correct stack and region.").WithAdvice(advice(pipeline.VerbCreateTarget))
+		return made, failed("%s may not describe stack %q in region %s of account %s, probably because it is not a role of that stack: %w", cmp.Or(at.RoleARN, there.ARN), name, region, account, answer).
+			WithHint("A role that Penstock makes may describe only the stack that made it: correct stack and region.").WithAdvice(advice(pipeline.VerbCreateTarget))
 	case err != nil:
 		return made, pipeline.Errorf(pipeline.CodeFailed, "find stack "+name, "in account %s, region %s: %w", account, region, err)
 	case made.TemplateVersion < bootstrap.TargetVersion:
@@ -192,7 +192,7 @@ func (t *targets) suits(at pipeline.Target, there *cloud.Cloud, made bootstrap.R
 			WithHint("Correct role_arn: it must be of the account that has the stack.")
 	}
 	if made.Table != "" {
-		return pipeline.Errorf(pipeline.CodeInvalid, op, "in account %s, region %s, it has a ledger of its own, whose pipelines would end what they don't know", account, region).
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "in account %s, region %s, it has a ledger of its own, whose pipelines would end environments that they don't know", account, region).
 			WithHint("Make a stack for these environments alone, with another name, and name it in stack.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbCreateTarget, Region: region})
 	}
 	if lacks := made.Lacks(); len(lacks) > 0 {

@@ -203,7 +203,7 @@ func (u *unpacker) file(name string, mode fs.FileMode, size int64, content io.Re
 	if u.left >= 0 {
 		if size > u.left {
 			return pipeline.Errorf(pipeline.CodeInvalid, opUnpack, "its files add up to more than %d bytes, with %q", u.limit, name).
-				WithHint("Leave out what nobody needs: whatever makes the archive should remove it before.")
+				WithHint("Remove what nobody needs before the archive is made.")
 		}
 		u.left -= size
 	}

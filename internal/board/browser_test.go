@@ -164,7 +164,7 @@ func (t *tab) sees(texts ...string) {
 			}
 			return err == nil && strings.Contains(now, text)
 		}
-		for deadline := time.Now().Add(30 * time.Second); !seen(); {
+		for deadline := time.Now().Add(30 * time.Second); !seen(); time.Sleep(10 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatalf("%q is not to be seen on %s", text, page)
 			}

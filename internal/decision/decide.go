@@ -35,7 +35,7 @@ func completeDecision(st *pipeline.State, s pipeline.Stage, c *Command) error {
 	}
 	switch {
 	case c.Verb == Lift:
-		return pipeline.Errorf(pipeline.CodeInvalid, op, "the rejected build has to be named").
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "the rejected build must be named").
 			WithAdvice(c.listBuilds())
 	case !s.Approval && c.Verb == Approve:
 		return takesNone(op)

@@ -198,7 +198,7 @@ func (d *Decisions) Check(st *pipeline.State, c Command) error {
 // allow refuses what a verb's rule refuses, and a reason that is too long.
 func (d *Decisions) allow(r rule, st *pipeline.State, s pipeline.Stage, c Command) error {
 	if n := utf8.RuneCountInString(c.Reason); n > MaxReason {
-		return pipeline.Errorf(pipeline.CodeInvalid, c.op(), "the reason has %d characters, and may have %d", n, MaxReason)
+		return pipeline.Errorf(pipeline.CodeInvalid, c.op(), "the reason has %d characters, and at most %d are allowed", n, MaxReason)
 	}
 	return r.check(d, st, s, c)
 }

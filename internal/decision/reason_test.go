@@ -18,7 +18,7 @@ func TestReasonLength(t *testing.T) {
 	for verb := range rules {
 		for n, refused := range map[int]bool{MaxReason: false, MaxReason + 1: true} {
 			err := d.Check(st, Command{Verb: verb, Pipeline: "shop", Stage: "production", Reason: strings.Repeat("é", n)})
-			if got := err != nil && strings.Contains(err.Error(), "may have 4000"); got != refused {
+			if got := err != nil && strings.Contains(err.Error(), "at most 4000 are allowed"); got != refused {
 				t.Errorf("%s with %d characters: %v", verb, n, err)
 			}
 		}

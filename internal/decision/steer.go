@@ -33,7 +33,7 @@ func overridable(st *pipeline.State, s pipeline.Stage, build string) error {
 			WithHint("Override the stage that is in its way.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbLookAtStages, Pipeline: s.Pipeline})
 	case s.Type == pipeline.TypeCommit, !s.TakesBuild():
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "a stage of type %s makes what other stages need", s.Type).
-			WithHint("Mend the cause and apply again.")
+			WithHint("Fix the cause, and apply again.")
 	case st.RunsNow(s.Name):
 		return pipeline.Errorf(pipeline.CodeLocked, op, "run %s of the stage is under way", st.Latest[s.Name].ID).WithHint("Wait until it ends.")
 	}

@@ -138,13 +138,13 @@ resource "terraform_data" "marker" {
 		t.Errorf("while nothing was due, Terraform was called with\n%s", calls)
 	}
 	s.setInstead(marker + `output "env" { value = ["a"] }`)
-	s.applyFails(`of stage "production": apply module "env": output "env" is a list, and has to be a map of strings`, "Correct the output in the module")
+	s.applyFails(`of stage "production": apply module "env": output "env" is a list, but must be a map of strings`, "Correct the output in the module")
 	s.setInstead(marker + `output "instance" { value = { security_groups = ["sg-1"] } }`)
-	s.applyFails(`output "instance" has to be an object of security_group_ids`, "security_groups")
+	s.applyFails(`output "instance" must be an object of security_group_ids`, "security_groups")
 	s.setInstead(marker + `output "data" { value = "snapshot-1" }`)
-	s.applyFails(`output "data" is a string, and has to be an object`)
+	s.applyFails(`output "data" is a string, but must be an object`)
 	s.setModule(`output "endpoint" { value = "shop.example.com" }`)
-	s.applyFails(`output "endpoint" is "shop.example.com", and has to be a URL with http or https`)
+	s.applyFails(`output "endpoint" is "shop.example.com", but must be a URL with http or https`)
 	s.has("wrong outputs", "marker")
 	s.setInstead(marker + `output "env" { value = { A = 1 } }`)
 	s.apply()
@@ -349,7 +349,7 @@ resource "terraform_data" "second" {
   provisioner "local-exec" { command = "test -e 'CLOUD/room' || { dd if=/dev/zero of='FILL' bs=64k; sleep 3600; }" }
 }
 `, "FILL", fill))
-	s.applyFails(`of stage "production": apply module`, "is full: it has", "Make room on the disk, and try again")
+	s.applyFails(`of stage "production": apply module`, "is full: it has", "Free space on the disk, and try again")
 	s.must(os.Remove(fill))
 	s.write(filepath.Join(s.cloud(), "room"), "")
 	s.apply()

@@ -122,7 +122,7 @@ func (l *database) schemaVersion(ctx context.Context, q querier) (int, error) {
 		return 0, err
 	case application != applicationID && (tables > 0 || application != 0 || version != 0):
 		return 0, pipeline.Errorf(pipeline.CodeInvalid, "open ledger", "%s is a database of another program", l.path).
-			WithHint("Choose another data directory, or move the file away.")
+			WithHint("Choose another data directory, or move the file elsewhere.")
 	case version > len(migrations()):
 		return 0, pipeline.Errorf(pipeline.CodeInvalid, "open ledger", "%s has schema version %d, and this version of Penstock knows up to %d",
 			l.path, version, len(migrations())).WithHint("A newer Penstock has used this ledger. Upgrade this one to the same version or a later one.")

@@ -124,7 +124,7 @@ func VerifyExport(r io.Reader) (events int64, err error) {
 			events++
 		}
 		if last.Hash != h.Hash {
-			return events, pipeline.Errorf(pipeline.CodeCorrupt, op, "the last event of pipeline %q is not the one that the header names", h.Pipeline)
+			return events, pipeline.Errorf(pipeline.CodeCorrupt, op, "the last event of pipeline %q is not the one in the header", h.Pipeline)
 		}
 	}
 }

@@ -217,7 +217,7 @@ func TestFullDisk(t *testing.T) {
 		return 1 << 30, true
 	}
 	_, err := w.Apply(t.Context(), r)
-	w.fails(err, pipeline.CodeFailed, "the disk of "+w.dir, "is full", "Make room")
+	w.fails(err, pipeline.CodeFailed, "the disk of "+w.dir, "is full", "Free space")
 	w.free = freeSpace
 	w.ok(os.Remove(filepath.Join(dir, "slow-a")))
 	w.ok(w.Destroy(t.Context(), "e-1", nil))

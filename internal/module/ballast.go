@@ -33,5 +33,5 @@ func (c *change) lighten() error {
 	}
 	_ = removeFile(c.w.ballast())
 	return pipeline.Errorf(pipeline.CodeFailed, c.op, "the disk of %s is full: it has %d KiB left", c.w.dir, free>>10).
-		WithHint("Make room on the disk, and try again. What was made is known.")
+		WithHint("Free space on the disk, and try again. Penstock has recorded what was made.")
 }

@@ -111,7 +111,7 @@ func (c *change) applied(ctx context.Context) error {
 func (c *change) destroy(ctx context.Context) error {
 	if state, _ := readState(c.site.State); len(state.Resources) > 0 {
 		if c.site.Applied == nil {
-			return pipeline.Errorf(pipeline.CodeCorrupt, c.op, "environment %s has resources, and nothing says how they were made", c.site.environment)
+			return pipeline.Errorf(pipeline.CodeCorrupt, c.op, "environment %s has resources, but there is no record of how they were made", c.site.environment)
 		}
 		if err := c.w.begin(c.site); err != nil {
 			return c.failed(err)

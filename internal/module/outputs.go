@@ -95,7 +95,7 @@ func expandEnv(o *pipeline.ModuleOutputs, from string, out output) error {
 		return errNotSensitive
 	}
 	if json.Unmarshal(out.Value, &values) != nil {
-		return fmt.Errorf("is %s, and has to be a map of strings", kind(out.Value))
+		return fmt.Errorf("is %s, but must be a map of strings", kind(out.Value))
 	}
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		text, ok := scalar(values[name])
@@ -107,11 +107,11 @@ func expandEnv(o *pipeline.ModuleOutputs, from string, out output) error {
 		case plain || secret: // of the other output: a map has a name once
 			return fmt.Errorf("has %q, and so has the output \"env\": a variable has one value", name)
 		case !ok:
-			return fmt.Errorf("has %s as %q, and each of its values has to be a string, a number or a bool: encode it, with jsonencode for instance", kind(values[name]), name)
+			return fmt.Errorf("has %s as %q, but each of its values must be a string, a number or a bool: encode it, with jsonencode for instance", kind(values[name]), name)
 		case name == "" || strings.ContainsAny(name, "=\x00") || strings.ContainsRune(text, 0):
-			return fmt.Errorf("has %q, which no variable of a command can be", name)
+			return fmt.Errorf("has %q, which can't be the name of an environment variable", name)
 		case strings.HasPrefix(name, ownPrefix):
-			return fmt.Errorf("has %q, and Penstock itself sets the variables that begin with %s", name, ownPrefix)
+			return fmt.Errorf("has %q, but Penstock itself sets the variables that begin with %s", name, ownPrefix)
 		case out.Sensitive:
 			if o.SecretEnv == nil {
 				o.SecretEnv = pipeline.Secrets{}
@@ -143,14 +143,14 @@ func scalar(value json.RawMessage) (string, bool) {
 func expandEndpoint(out output) (string, error) {
 	text, ok := scalar(out.Value)
 	if !ok {
-		return "", fmt.Errorf("is %s, and has to be a URL", kind(out.Value))
+		return "", fmt.Errorf("is %s, but must be a URL", kind(out.Value))
 	}
 	if out.Sensitive {
-		return "", fmt.Errorf("is sensitive, and the address of an environment is shown to people")
+		return "", fmt.Errorf("is sensitive, but the address of an environment is shown to people")
 	}
 	at, err := url.Parse(text)
 	if err != nil || at.Scheme != "http" && at.Scheme != "https" || at.Host == "" {
-		return "", fmt.Errorf("is %q, and has to be a URL with http or https and a host", text)
+		return "", fmt.Errorf("is %q, but must be a URL with http or https and a host", text)
 	}
 	return text, nil
 }
@@ -158,7 +158,7 @@ func expandEndpoint(out output) (string, error) {
 // expandData reads what the next environment gets as penstock.from.
 func expandData(out output) (json.RawMessage, error) {
 	if kind(out.Value) != "an object" {
-		return nil, fmt.Errorf("is %s, and has to be an object", kind(out.Value))
+		return nil, fmt.Errorf("is %s, but must be an object", kind(out.Value))
 	}
 	return out.Value, nil
 }
@@ -168,7 +168,7 @@ func expandInstance(out output) (pipeline.ModuleInstance, error) {
 	d := json.NewDecoder(bytes.NewReader(out.Value))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&i); err != nil {
-		return i, fmt.Errorf("has to be an object of security_group_ids, instance_profile, subnet_ids and target_group_arns, of which each may be left out: %w", err)
+		return i, fmt.Errorf("must be an object of security_group_ids, instance_profile, subnet_ids and target_group_arns, of which each may be left out: %w", err)
 	}
 	return i, nil
 }

@@ -70,20 +70,20 @@ func TestWrongOutputs(t *testing.T) {
 		sensitive     bool
 		want          string
 	}{
-		"env is a list":           {"env", `["a"]`, false, `output "env" is a list, and has to be a map of strings`},
-		"env is a text":           {"env", `"a"`, false, `output "env" is a string, and has to be a map`},
+		"env is a list":           {"env", `["a"]`, false, `output "env" is a list, but must be a map of strings`},
+		"env is a text":           {"env", `"a"`, false, `output "env" is a string, but must be a map`},
 		"env has a list":          {"env", `{"A": ["a"]}`, false, `output "env" has a list as "A"`},
 		"env has a bad name":      {"env", `{"A=B": "a"}`, false, `has "A=B", which no variable`},
 		"env has ours":            {"env", `{"PENSTOCK_BUILD": "b"}`, false, `has "PENSTOCK_BUILD", and Penstock itself sets`},
-		"secrets are a list":      {"secret_env", `["a"]`, true, `output "secret_env" is a list, and has to be a map of strings`},
+		"secrets are a list":      {"secret_env", `["a"]`, true, `output "secret_env" is a list, but must be a map of strings`},
 		"secrets are shown":       {"secret_env", `{"A": "a"}`, false, `output "secret_env" is not sensitive`},
 		"secrets have a bad name": {"secret_env", `{"A=B": "a"}`, true, `output "secret_env" has "A=B", which no variable`},
-		"endpoint is no URL":      {"endpoint", `"shop.example.com"`, false, `output "endpoint" is "shop.example.com", and has to be a URL`},
+		"endpoint is no URL":      {"endpoint", `"shop.example.com"`, false, `output "endpoint" is "shop.example.com", but must be a URL`},
 		"endpoint is an object":   {"endpoint", `{}`, false, `output "endpoint" is an object`},
 		"endpoint is secret":      {"endpoint", `"http://a"`, true, `is sensitive`},
-		"instance is a text":      {"instance", `"sg-1"`, false, `output "instance" has to be an object of security_group_ids`},
+		"instance is a text":      {"instance", `"sg-1"`, false, `output "instance" must be an object of security_group_ids`},
 		"instance has others":     {"instance", `{"security_groups": []}`, false, `unknown field "security_groups"`},
-		"data is a text":          {"data", `"snapshot-1"`, false, `output "data" is a string, and has to be an object`},
+		"data is a text":          {"data", `"snapshot-1"`, false, `output "data" is a string, but must be an object`},
 	} {
 		_, err := expandOutputs(map[string]output{c.output: {Value: json.RawMessage(c.value), Sensitive: c.sensitive}})
 		if pipeline.CodeOf(err) != pipeline.CodeInvalid || !strings.Contains(err.Error(), c.want) {

@@ -286,7 +286,7 @@ func copyFile(from, to string) (err error) {
 	in, err := regular.Open(from)
 	if err != nil {
 		if kind, ok := errors.AsType[*regular.KindError](err); ok {
-			return pipeline.Errorf(pipeline.CodeInvalid, opPack, "%w, and no package can hold it", kind)
+			return pipeline.Errorf(pipeline.CodeInvalid, opPack, "%w, which a package can't hold", kind)
 		}
 		return err
 	}
@@ -436,8 +436,8 @@ func (k *packer) write(ctx context.Context, out string) error {
 		return err
 	}
 	if packed.Len() > maxPackage {
-		return pipeline.Errorf(pipeline.CodeInvalid, opPack, "module %q takes %d MiB packed, and may take %d", k.name, packed.Len()>>20, maxPackage>>20).
-			WithHint("Leave out of its directory what is not configuration: the build's artifact takes more.")
+		return pipeline.Errorf(pipeline.CodeInvalid, opPack, "module %q takes %d MiB packed, and at most %d are allowed", k.name, packed.Len()>>20, maxPackage>>20).
+			WithHint("Keep only configuration in its directory: the build's artifact may be larger.")
 	}
 	return writeFile(out, packed.Bytes())
 }

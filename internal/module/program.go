@@ -36,8 +36,8 @@ func findProgram(named string) (string, error) {
 	if named != "" {
 		path, err := exec.LookPath(named)
 		if err != nil {
-			return "", pipeline.Errorf(pipeline.CodeInvalid, op, "%q, which the module's \"terraform\" names, is not there: %w", named, err).
-				WithHint("Name a program that is on PATH, or its whole path; or leave the argument out, and the one that runs the configuration is taken.")
+			return "", pipeline.Errorf(pipeline.CodeInvalid, op, "%q, which the module's \"terraform\" names, does not exist: %w", named, err).
+				WithHint("Name a program that is on PATH, or its whole path; or remove the argument, to take the one that runs the configuration.")
 		}
 		return filepath.Abs(path)
 	}
@@ -49,7 +49,7 @@ func findProgram(named string) (string, error) {
 			return filepath.Abs(path)
 		}
 	}
-	return "", pipeline.Errorf(pipeline.CodeInvalid, op, "the pipeline has a module, and PATH has neither Terraform nor OpenTofu").
+	return "", pipeline.Errorf(pipeline.CodeInvalid, op, "the pipeline has a module, but PATH has neither Terraform nor OpenTofu").
 		WithHint("Install one of them, or name its path in the module's \"terraform\".")
 }
 

@@ -66,7 +66,7 @@ func CheckAnchor(ctx context.Context, l history, name string, a Anchor) error {
 	case e.Seq != a.Sequence:
 		return Errorf(CodeCorrupt, op, "event %d of pipeline %q is missing", a.Sequence, name).WithHint(hint)
 	case e.Hash != a.Hash || e.Body != nil && HashOf(e.Body) != a.Hash:
-		return Errorf(CodeCorrupt, op, "event %d of pipeline %q is another than it was: its hash is %s, and was %s", a.Sequence, name, e.Hash, a.Hash).WithHint(hint)
+		return Errorf(CodeCorrupt, op, "event %d of pipeline %q has changed: its hash is %s, and was %s", a.Sequence, name, e.Hash, a.Hash).WithHint(hint)
 	}
 	return nil
 }

@@ -280,6 +280,6 @@ func (a *Authorization) Check() error {
 	if slices.ContainsFunc(people, func(p string) bool { return strings.ContainsAny(p, "*?") }) || len(people) >= a.Approvals {
 		return nil
 	}
-	return Errorf(CodeInvalid, op, "approvals = %d, and only %d may approve: %s", a.Approvals, len(people), strings.Join(people, ", ")).
+	return Errorf(CodeInvalid, op, "approvals is %d, but only %d people may approve: %s", a.Approvals, len(people), strings.Join(people, ", ")).
 		WithHint("Name more people in authorize.approve, or lower authorize.approvals.")
 }

@@ -235,8 +235,8 @@ func CheckMask(s *State, stage Stage) error {
 	case !known:
 		name = string(TypeProduction)
 	}
-	return Errorf(CodeInvalid, placing(stage), "the environment begins with a copy of the data of %q, and nothing masks it: people's data would get to whoever may look into this one", name).
-		WithHint("Mask the copy, or say that it may stay as it is, as for a service that keeps no data of people.").
+	return Errorf(CodeInvalid, placing(stage), "the environment starts with a copy of the data of %q, and nothing masks it: everyone with access to this environment could read it", name).
+		WithHint("Mask the copy, or state that it needs no masking, as for a service that keeps no personal data.").
 		WithAdvice(Set("service.mask", `"…"`, "the pipeline"), Set("environment.unmasked", "true", "the stage"))
 }
 

@@ -44,11 +44,11 @@ func (e Elsewhere) Follows(seen Elsewhere) error {
 		return nil
 	}
 	const op = "verify ledger"
-	err := Errorf(CodeCorrupt, op, "the history of pipeline %q in ledger %s ends with event %d, but had come to event %d before", e.Pipeline, e.Ledger, e.Head.Sequence, seen.Head.Sequence)
+	err := Errorf(CodeCorrupt, op, "the history of pipeline %q in ledger %s ends with event %d, but was at event %d before", e.Pipeline, e.Ledger, e.Head.Sequence, seen.Head.Sequence)
 	if e.Head.Sequence == seen.Head.Sequence {
-		err = Errorf(CodeCorrupt, op, "event %d of pipeline %q in ledger %s is another than it was: its hash is %s, and was %s", e.Head.Sequence, e.Pipeline, e.Ledger, e.Head.Hash, seen.Head.Hash)
+		err = Errorf(CodeCorrupt, op, "event %d of pipeline %q in ledger %s has changed: its hash is %s, and was %s", e.Head.Sequence, e.Pipeline, e.Ledger, e.Head.Hash, seen.Head.Hash)
 	}
-	return err.WithHint("Somebody cut off or replaced that history, or an older copy of the ledger is read. Ask those who own it. Where they restored it on purpose, remove the entry from after, apply, and add it again.")
+	return err.WithHint("Somebody cut off or replaced that history, or this is an older copy of the ledger. Ask its owners. If they restored it on purpose, remove the entry from after, apply, and add it again.")
 }
 
 // Awaits returns those stages elsewhere that the stage comes after and that have passed no

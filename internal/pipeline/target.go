@@ -239,7 +239,7 @@ func CheckTargets(s *State, stage Stage) error {
 	switch {
 	case !elsewhere:
 	case stage.Env == nil:
-		return Errorf(CodeInvalid, op, "it says where its environments are, and has none").WithHint("Set environment, or remove aws and targets.")
+		return Errorf(CodeInvalid, op, "it says where its environments are, but has none").WithHint("Set environment, or remove aws and targets.")
 	case stage.Spread() && !stage.Persistent():
 		return Errorf(CodeInvalid, op, "only a persistent environment can be at several targets").WithHint("Set keep on its environment, or remove targets.")
 	case stage.Bake:

@@ -270,7 +270,7 @@ resource "penstock_self_service_env" "mine" {
 // An error in a pipeline names the argument.
 func TestAccInvalidPipeline(t *testing.T) {
 	for name, tt := range map[string]struct{ arguments, want string }{
-		"more approvals than people": {`authorize = { approve = ["a", "b"], approvals = 3 }`, `approvals = 3, and only 2 may approve: a, b`},
+		"more approvals than people": {`authorize = { approve = ["a", "b"], approvals = 3 }`, `approvals is 3, but only 2 people may approve: a, b`},
 		"no approvals":               {`authorize = { approvals = 0 }`, `between 1 and 20`},
 		"nobody's name":              {`authorize = { deploy = [""] }`, `must be a name`},
 		"a group without a name":     {`authorize = { deploy = ["@"] }`, `no name of a group`},

@@ -72,7 +72,7 @@ func (a dataWork) plan(ctx context.Context, req *pipeline.FleetRequest, env, fro
 	}
 	if restores {
 		if v.Restore == "" {
-			return pipeline.Errorf(pipeline.CodeInvalid, "restore data of "+env.Describe(), "pipeline %q has no service.restore any more", a.run.Pipeline).
+			return pipeline.Errorf(pipeline.CodeInvalid, "restore data of "+env.Describe(), "pipeline %q no longer has service.restore", a.run.Pipeline).
 				WithHint("Set it again, or cancel the rollback.").WithAdvice(pipeline.Set("service.restore", `"…"`, "the pipeline"))
 		}
 		all.add(pipeline.Hook{Name: hookRestore, Line: v.Restore, Env: map[string]string{"PENSTOCK_BACKUP": restore.Name}, Again: true, Around: a.restored(restore)}, v)
@@ -276,7 +276,7 @@ func skipped(st *pipeline.State, before pipeline.Finish, build string) *pipeline
 	case st.Builds[build].Order < st.Builds[before.Build].Order:
 		s.Reason = "the stage went back to an older build"
 	case before.Error != "":
-		s.Reason = fmt.Sprintf("it failed (%s), and a newer build was deployed, whose finish takes its place", before.Error)
+		s.Reason = fmt.Sprintf("it failed (%s), and the finish of a newer build has taken its place", before.Error)
 	default:
 		s.Reason = "a newer build was deployed before it was due, whose finish takes its place"
 	}

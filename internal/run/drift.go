@@ -99,7 +99,7 @@ func (s *Stages) checkDrift(ctx context.Context, h *lock.Lock, st *pipeline.Stat
 // if that is not what serves: a change of it is under way, or was interrupted.
 func (s *Stages) compareModule(ctx context.Context, env pipeline.Environment) (found []pipeline.ModuleChange, serves bool, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, driftTimeout, pipeline.Errorf(pipeline.CodeFailed, "look for drift", "it did not end within %s", driftTimeout).
-		WithHint("Find out what of the module's infrastructure takes so long to be read."))
+		WithHint("Find out which part of the module's infrastructure takes so long to read."))
 	defer cancel()
 	site, err := s.modules.Site(ctx, env.ID)
 	switch {

@@ -58,10 +58,10 @@ func (e *Environments) running(ctx context.Context, r EnvironmentRef) (pipeline.
 	switch {
 	case err == nil && env.IsModule():
 		return env, pipeline.Errorf(pipeline.CodeRefused, "use "+env.Describe(), "it has no instances: the module is the environment").
-			WithHint("Look there with the tools of what the module made: the environment's endpoint and the module's outputs say where that is.")
+			WithHint("Use the tools of what the module made: the environment's endpoint and the module's outputs say where it is.")
 	case err == nil && !env.Serves():
 		return env, pipeline.Errorf(pipeline.CodeRefused, "use "+env.Describe(), "it is %s", env.Status).
-			WithHint("Launch it again, or choose another.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbListEnvironments, Pipeline: r.Pipeline})
+			WithHint("Launch it again, or choose another environment.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbListEnvironments, Pipeline: r.Pipeline})
 	}
 	return env, err
 }

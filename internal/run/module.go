@@ -61,7 +61,7 @@ func (a *attempt) pack(ctx context.Context) error {
 // that was killed.
 func (e *core) packTree(ctx context.Context, lease pipeline.Lease, m pipeline.Module, tree Tree, log io.Writer) (*pipeline.ModulePackage, error) {
 	if m.Directory != "" && tree.Dir == "" {
-		return nil, pipeline.Errorf(pipeline.CodeInvalid, "pack module", "the working tree is not known, of which the module is directory %q", m.Directory)
+		return nil, pipeline.Errorf(pipeline.CodeInvalid, "pack module", "the module is directory %q of the working tree, which is not known", m.Directory)
 	}
 	dir := filepath.Join(e.workDirs, workplace.PackDir(lease.Key))
 	defer func() { _ = os.RemoveAll(dir) }()
@@ -91,7 +91,7 @@ func checkModule(st *pipeline.State, env pipeline.Environment, want *pipeline.Mo
 				WithHint("Let the commit stage run again, and deploy the build that it makes.")
 		}
 	} else if lives && env.Module != nil {
-		return nil, pipeline.Errorf(pipeline.CodeRefused, op, "a module made its infrastructure, and the pipeline has none any more").
+		return nil, pipeline.Errorf(pipeline.CodeRefused, op, "a module made its infrastructure, but the pipeline no longer has one").
 			WithHint("Set module again, or destroy the environment first: remove its resource, apply, and add it again.")
 	}
 	if was, is := env.IsModule(), want != nil && want.Instead; lives && was != is {

@@ -147,7 +147,7 @@ func conclude(ctx context.Context, bound time.Duration, exit process.Exit, err e
 		return out
 	case exit.Signal == "killed" || exit.Code == 137: // 137: the shell's word for it
 		out.err = failed("%v", exit).
-			WithHint("Nobody cancelled the step, so the system may have killed it for lack of memory.")
+			WithHint("Nobody cancelled the step; the system may have killed it for lack of memory.")
 	case exit.Code == 127:
 		out.err = failed("%v", exit).
 			WithHint("The shell did not find the command; it must be on the PATH of the machine that runs the step.")

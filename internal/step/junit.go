@@ -80,7 +80,7 @@ func checkDirective(text string) error {
 	for declaration := range strings.SplitSeq(entities, "<!ENTITY") {
 		value, _, _ := strings.Cut(declaration, ">")
 		if strings.ContainsAny(value, "<&%") || strings.Contains(value, "SYSTEM") || strings.Contains(value, "PUBLIC") {
-			return errors.New(reportSyntax + ": its document type declares entities that are more than text, and Penstock expands none")
+			return errors.New(reportSyntax + ": its document type declares entities that are more than text, which Penstock does not expand")
 		}
 	}
 	return nil

@@ -139,7 +139,7 @@ func (c *supervisorClient) alive() bool {
 // begin starts a supervisor and waits until it answers.
 func (c *supervisorClient) begin(ctx context.Context, executable []string) error {
 	if len(os.Args) > 1 && os.Args[1] == protocol.SuperviseArgument {
-		return errors.New("this process was started as a supervisor, and is none: its main has to call supervisor.Main()")
+		return errors.New("this process was started as a supervisor, but its main does not call supervisor.Main()")
 	}
 	log := filepath.Join(c.dir, protocol.SuperviseLog)
 	args := append(executable[:len(executable):len(executable)], c.dir, c.fleets)

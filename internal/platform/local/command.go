@@ -58,7 +58,7 @@ func (c command) run(ctx context.Context, log io.Writer) (exit process.Exit, tai
 		return exit, tail, &pipeline.Error{Code: pipeline.CodeCancelled, Op: "run " + c.what, Err: err}
 	case context.Cause(bounded) == errTimedOut:
 		return exit, tail, pipeline.Errorf(pipeline.CodeFailed, "run "+c.what, "%s", runlog.Saying("timed out after "+c.timeout.String(), tail)).
-			WithHint("Look at its last lines for where it hangs.")
+			WithHint("Its last lines show where it hangs.")
 	}
 	return exit, tail, pipeline.Errorf(pipeline.CodeFailed, "run "+c.what, "%w", err)
 }

@@ -136,7 +136,7 @@ func (p *Platform) ask(ctx context.Context, id, op, method, path string, message
 		return noEnvironment(op, id)
 	case c.alive():
 		return pipeline.Errorf(pipeline.CodeFailed, op, "the supervisor of environment %s does not answer: %w", id, err).
-			WithHint("Look into %s.", filepath.Join(c.dir, protocol.SuperviseLog))
+			WithHint("See %s.", filepath.Join(c.dir, protocol.SuperviseLog))
 	}
 	return pipeline.Errorf(pipeline.CodeNotFound, op, "environment %s is gone: its supervisor has ended", id).
 		WithHint("Apply again, which restores it.")

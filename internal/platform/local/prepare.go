@@ -36,7 +36,7 @@ func (p *Platform) Prepare(ctx context.Context, r pipeline.FleetRequest) (pipeli
 		return pipeline.Fleet{}, err
 	}
 	if len(r.ExtraGroups)+len(r.Subnets)+len(r.TargetGroups) > 0 && r.Log != nil {
-		_, _ = io.WriteString(r.Log, "note: what the module's output \"instance\" names is of AWS, and has no effect here\n") // a log that can't be written fails nothing
+		_, _ = io.WriteString(r.Log, "note: what the module's output \"instance\" names belongs to AWS, and has no effect here\n") // a log that can't be written fails nothing
 	}
 	if err := p.linkImages(); err != nil {
 		return pipeline.Fleet{}, protocol.Coded(ctx, protocol.OpPrepare, err)

@@ -29,7 +29,7 @@ var table = map[pipeline.Verb]words{
 	pipeline.VerbResume:    {"penstock resume {pipeline} {stage}", "Resume the stage with `{command}`"},
 	pipeline.VerbRetry:     {"penstock retry", "If a stage bakes it, let that stage run again with `{command}`, and apply"},
 	pipeline.VerbApply:     {"terraform apply", "Apply the configuration: the stage runs then"},
-	pipeline.VerbMend:      {"penstock logs {run}", "See `{command}`, mend the cause, and apply: the stage is tried again"},
+	pipeline.VerbMend:      {"penstock logs {run}", "See `{command}`, fix the cause, and apply: the stage is tried again"},
 	pipeline.VerbPin:       {"", "Set build = {build:q} on stage {stage:q} and apply"},
 	pipeline.VerbPinBack:   {"", "Choose a newer build, or move the stage back: set build = {build:q} on stage {stage:q} and apply"},
 	pipeline.VerbPinOrFree: {"", "Change build{to} in the penstock_stage, or remove it, and apply"},

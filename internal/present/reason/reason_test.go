@@ -89,7 +89,7 @@ func TestAdvice(t *testing.T) {
 		pipeline.VerbResume:    "Resume the stage with `penstock resume shop pre-production`.",
 		pipeline.VerbRetry:     "If a stage bakes it, let that stage run again with `penstock retry`, and apply.",
 		pipeline.VerbApply:     "Apply the configuration: the stage runs then.",
-		pipeline.VerbMend:      "See `penstock logs r-1`, mend the cause, and apply: the stage is tried again.",
+		pipeline.VerbMend:      "See `penstock logs r-1`, fix the cause, and apply: the stage is tried again.",
 		pipeline.VerbPin:       "Set build = \"b-1\" on stage \"pre-production\" and apply.",
 		pipeline.VerbPinBack:   "Choose a newer build, or move the stage back: set build = \"b-1\" on stage \"pre-production\" and apply.",
 		pipeline.VerbPinOrFree: "Change build to \"b-1\" in the penstock_stage, or remove it, and apply.",

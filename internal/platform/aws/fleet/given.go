@@ -81,7 +81,7 @@ func (b listeners) checkListener(lb balancer, r pipeline.FleetRequest) error {
 			if priority != r.Rule.Priority {
 				what = "the rule for tests, which is one before it,"
 			}
-			return invalid("Set environment.priority to one that is free, with the one before it.",
+			return invalid("Set environment.priority to a free one whose predecessor is free, too.",
 				"environment.priority %d: %s needs priority %d, which the listener has a rule with already: %s", r.Rule.Priority, what, priority, aws.ToString(there.RuleArn))
 		}
 	}

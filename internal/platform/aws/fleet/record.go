@@ -127,11 +127,11 @@ func (n *records) check(ctx context.Context, environment string, a pipeline.Alia
 	case err != nil || f.owner == own:
 		return f, err
 	case f.owner != "":
-		return f, pipeline.Errorf(pipeline.CodeConflict, opRecord, "environment.dns.name %q: the name is another environment's: the TXT record %s%s says %q", a.Name, ownerPrefix, a.Name, f.owner).
+		return f, pipeline.Errorf(pipeline.CodeConflict, opRecord, "environment.dns.name %q: the name belongs to another environment: the TXT record %s%s says %q", a.Name, ownerPrefix, a.Name, f.owner).
 			WithHint("Choose another name, or remove it from that environment first.")
 	case len(f.others) > 0:
 		return f, pipeline.Errorf(pipeline.CodeConflict, opRecord, "environment.dns.name %q: hosted zone %s has a record of that name already, which leads to %s", a.Name, a.Zone, f.leading).
-			WithHint("Choose another name, or remove that record. To hand it over to Penstock, make a TXT record %s%s with the value %q.", ownerPrefix, a.Name, own)
+			WithHint("Choose another name, or remove that record. To hand it over to Penstock, create a TXT record %s%s with the value %q.", ownerPrefix, a.Name, own)
 	}
 	return f, nil
 }

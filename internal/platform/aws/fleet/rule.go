@@ -376,8 +376,8 @@ func (b *balancers) taken(ctx context.Context, lb *balancer, priority int, tags 
 			return *there, nil
 		}
 	}
-	return types.Rule{}, pipeline.Errorf(pipeline.CodeConflict, opRule, "environment.priority: another rule of the listener has got priority %d meanwhile: %w", priority, cause).
-		WithHint("Set environment.priority to one that is free, with the one before it.")
+	return types.Rule{}, pipeline.Errorf(pipeline.CodeConflict, opRule, "environment.priority: another rule of the listener has taken priority %d meanwhile: %w", priority, cause).
+		WithHint("Set environment.priority to a free priority. The one before it must be free, too.")
 }
 
 func (b *balancers) deleteRule(ctx context.Context, lb *balancer, arn string) error {

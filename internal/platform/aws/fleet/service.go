@@ -187,7 +187,7 @@ func (v *services) awaitHealthy(ctx context.Context, of types.Instance, endpoint
 	printed := v.printed(ctx, of)
 	return pipeline.Errorf(pipeline.CodeFailed, opPrepare, "%w%s", err, instance.LastLines(printed)).
 		WithHint("Let the service listen on $HOST:$PORT, correct health_check or raise its start_timeout, "+
-			"and let the place that Terraform runs at reach %s.%s", endpoint, userHint(printed))
+			"and make %s reachable from where Terraform runs.%s", endpoint, userHint(printed))
 }
 
 // refusals is how programs say that their user may not do something.

@@ -38,7 +38,7 @@ func (w *watch) look(ctx context.Context) error {
 	}
 	if healthy == 0 || 2*healthy < all {
 		return pipeline.Errorf(pipeline.CodeFailed, opShift, "%d of %d new instances are healthy: %s", healthy, all, state).
-			WithHint("The fleet before serves again. Mend the service, and deploy the next build.")
+			WithHint("The previous fleet serves again. Fix the service, and deploy the next build.")
 	}
 	states, err := w.alarms.states(ctx, w.names)
 	if err != nil {
@@ -61,7 +61,7 @@ func (w *watch) look(ctx context.Context) error {
 	}
 	if len(rings) > 0 {
 		return pipeline.Errorf(pipeline.CodeFailed, opShift, "these alarms went off under traffic: %s", strings.Join(rings, ", ")).
-			WithHint("The fleet before serves again. CloudWatch says what the alarms saw.")
+			WithHint("The previous fleet serves again. CloudWatch says what the alarms saw.")
 	}
 	return nil
 }

@@ -233,8 +233,8 @@ func (r regional) awaitVersion(ctx context.Context, in *ssm.PutParameterInput, v
 		return poll.Probe{Done: has > version || has == version && value == aws.ToString(in.Value), State: value}, nil // also once there is a later one
 	})
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		return pipeline.Errorf(pipeline.CodeFailed, op, "AWS has not taken image %s for it in %s: %w", aws.ToString(in.Value), r.region, err).
-			WithHint("AWS takes an image that the account can use in the region: see whether it is there and available, and apply again.")
+		return pipeline.Errorf(pipeline.CodeFailed, op, "AWS did not accept image %s as its value in %s: %w", aws.ToString(in.Value), r.region, err).
+			WithHint("AWS accepts only an image that the account can use in the region. Check that it is there and available, and apply again.")
 	}
 	return cloud.Fault(ctx, op, err)
 }

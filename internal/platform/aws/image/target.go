@@ -38,7 +38,7 @@ func (m *Images) reachOf(op string, p pipeline.Publication, targets []pipeline.T
 			region = home
 		}
 		if has := to.keys[region]; region != home && t.KMSKey != "" && has != "" && has != t.KMSKey {
-			return to, pipeline.Errorf(pipeline.CodeInvalid, op, "%s asks for the key %s of its copy in %s, and something else of the pipeline for %s", t.Describe(), t.KMSKey, region, has).
+			return to, pipeline.Errorf(pipeline.CodeInvalid, op, "%s asks for the key %s of its copy in %s, but something else in the pipeline asks for %s", t.Describe(), t.KMSKey, region, has).
 				WithHint("There is one copy in each region. Set the same kms_key on all targets there, and in publish.kms_keys.")
 		}
 		if _, known := to.keys[region]; region != home && (!known || t.KMSKey != "") {
@@ -50,7 +50,7 @@ func (m *Images) reachOf(op string, p pipeline.Publication, targets []pipeline.T
 	}
 	for _, t := range targets {
 		if a := t.Account(); a != "" && a != account && t.Region != "" && t.Region != home && to.keys[t.Region] == "" {
-			return to, pipeline.Errorf(pipeline.CodeInvalid, op, "%s needs a copy of the image that account %s may use, and a copy that is encrypted with the key of AWS can't be shared", t.Describe(), a).
+			return to, pipeline.Errorf(pipeline.CodeInvalid, op, "%s needs a copy of the image that account %s may use, but a copy that is encrypted with the key of AWS can't be shared", t.Describe(), a).
 				WithHint("Set kms_key of the target to a key of the ledger's account, %s, in %s.", account, t.Region)
 		}
 	}

@@ -143,7 +143,7 @@ func TestPointReadsBack(t *testing.T) {
 	b.Cloud.SetPace(cloudtest.Pace{Parameter: 200 * time.Millisecond})
 	b.Must(point(id))
 	m.parameters = 500 * time.Millisecond
-	if err := point("ami-00000000000000001"); pipeline.CodeOf(err) != pipeline.CodeFailed || !strings.Contains(err.Error(), "AWS has not taken image ami-00000000000000001") {
+	if err := point("ami-00000000000000001"); pipeline.CodeOf(err) != pipeline.CodeFailed || !strings.Contains(err.Error(), "AWS did not accept image ami-00000000000000001") {
 		t.Errorf("an image that is not there: %v", err)
 	}
 	if p, err := m.home().findParameter(t.Context(), "/penstock/penstock/shop/stable"); err != nil || p.image != id || p.version != 1 {

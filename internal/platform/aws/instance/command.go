@@ -191,7 +191,7 @@ func (c Command) unfinished(id string, result *ssm.GetCommandInvocationOutput, o
 // unreached returns the error of a command that does not reach its instance.
 func (c Command) unreached(id, how string) error {
 	return pipeline.Errorf(pipeline.CodeFailed, c.What, "%s did not reach instance %s: SSM says %s", c.What, id, how).
-		WithHint("Its agent registered, and answers no longer: the machine hangs, lacks memory or disk, or lost its way to the SSM endpoints. " +
+		WithHint("Its agent registered, but no longer answers: the machine hangs, lacks memory or disk, or can no longer reach the SSM endpoints. " +
 			"Look at its system log in the EC2 console, and apply again, on a larger instance_type if memory is short.")
 }
 

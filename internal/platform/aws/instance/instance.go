@@ -95,7 +95,7 @@ func (i *Instances) CheckAlive(ctx context.Context, id string) error {
 	}
 	if s := one.State.Name; s == types.InstanceStateNameStopping || s == types.InstanceStateNameStopped {
 		return pipeline.Errorf(pipeline.CodeFailed, opWait, "instance %s was stopped: %s", id, cmp.Or(aws.ToString(one.StateTransitionReason), "AWS gives no reason")).
-			WithHint("Nothing of Penstock stops an instance that has work to do. Apply again, which launches another.")
+			WithHint("Penstock never stops an instance that has work to do. Apply again: that launches another.")
 	}
 	return i.ended(ctx, one)
 }

@@ -32,14 +32,14 @@ func PortError(code pipeline.Code, op, address string, port int, chosen bool, er
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE) && chosen:
 		return pipeline.Errorf(code, op, "port %d of %s is in use by another program", port, address).
-			WithHint("End what listens there, set port to another one, or leave port out for any free one.")
+			WithHint("Stop what listens there, set port to another one, or leave port out for any free one.")
 	case errors.Is(err, syscall.EADDRINUSE):
 		return pipeline.Errorf(code, op, "port %d of %s, where the environment answered before, is in use by another program", port, address).
-			WithHint("End what listens there, or set port to another one.")
+			WithHint("Stop what listens there, or set port to another one.")
 	case errors.Is(err, syscall.EACCES):
 		return e.WithHint("Set port to one that this user may listen on, as a rule 1024 or above.")
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return pipeline.Errorf(code, op, "address %q is none of this machine's", address).
+		return pipeline.Errorf(code, op, "address %q does not belong to this machine", address).
 			WithHint("Set address to one of this machine's addresses, or leave it out for loopback.")
 	}
 	return e.WithHint("Check address and port.")

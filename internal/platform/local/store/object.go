@@ -52,7 +52,7 @@ func (s *Store) keep(ctx context.Context, path string, e *entry) error {
 	_, digest, err := copyAndHash(ctx, path, temp)
 	if err == nil && digest != e.Digest {
 		err = pipeline.Errorf(pipeline.CodeInvalid, "read tree", "%s changed while it was read", path).
-			WithHint("End what writes to it before the image is taken.")
+			WithHint("Stop what writes to it before the image is made.")
 	}
 	mode := fs.FileMode(0o444)
 	if e.executable() {

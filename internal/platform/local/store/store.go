@@ -396,7 +396,7 @@ func failed(ctx context.Context, op string, err error) error {
 		return err
 	case errors.Is(err, syscall.ENOSPC):
 		return pipeline.Errorf(pipeline.CodeFailed, op, "%w", err).
-			WithHint("The disk is full; nothing half-made was left.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbCollect})
+			WithHint("The disk is full. Nothing incomplete was left.").WithAdvice(pipeline.Advice{Verb: pipeline.VerbCollect})
 	default:
 		return pipeline.Errorf(pipeline.CodeFailed, op, "%w", err)
 	}

@@ -60,7 +60,7 @@ func neverHealthy(instance string, port int, c *checker, last error, tail []stri
 	case errors.As(last, &wrong):
 		return pipeline.Errorf(pipeline.CodeFailed, opStart, "%s",
 			runlog.Saying(fmt.Sprintf("instance %s did not listen on $PORT (%d) within %v; %v", instance, port, c.start, wrong), tail)).
-			WithHint("Make service.start listen on $PORT, which is another one for each instance.")
+			WithHint("Make service.start listen on $PORT, which differs for each instance.")
 	case errors.Is(last, errRefused):
 		return pipeline.Errorf(pipeline.CodeFailed, opStart, "%s",
 			runlog.Saying(fmt.Sprintf("instance %s did not listen on $PORT (%d) within %v", instance, port, c.start), tail)).

@@ -273,7 +273,7 @@ func (s *stopped) Error() string {
 	return s.exit.String()
 }
 
-var errPortTaken = errors.New("somebody else listens on the port that was chosen for it")
+var errPortTaken = errors.New("another program listens on the port that was chosen for it")
 
 // exited explains the end of a service.
 func (i *instance) exited(end *stopped, was bool, port int, out *runlog.Log) error {
