@@ -204,11 +204,31 @@ func (q asker) show(on screen, e report.Evidence) error {
 			row(at.Stage, text)
 		}
 	})
+	w.chain(e)
 	w.line("")
 	for _, text := range slices.Concat([]string{ask.LastRollback(e, q.now())}, ask.Consequences(e), []string{ask.Carrier(e), ask.GoBack(e)}) {
 		w.paragraph(text)
 	}
 	return w.err
+}
+
+// chain prints what the build was gated on in other pipelines, and where it has got to.
+func (w *evidenceWriter) chain(e report.Evidence) {
+	w.rows("Other pipelines", len(e.Gated), func(row func(...string)) {
+		for _, at := range e.Gated {
+			row(at.Stage, ask.Gated(at, w.now()))
+		}
+	})
+	w.rows("Channels", len(e.Channels), func(row func(...string)) {
+		for _, at := range e.Channels {
+			row(at.Stage, ask.Published(at, w.now()))
+		}
+	})
+	w.rows("Runs in", len(e.Held), func(row func(...string)) {
+		for _, at := range e.Held {
+			row(pipeline.AtTarget(at.Stage, at.Target), ask.Held(at, w.now()))
+		}
+	})
 }
 
 // evidenceWriter prints the parts of evidence. It keeps its first error.

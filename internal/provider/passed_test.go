@@ -21,6 +21,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/app/apptest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 )
 
 // other is the ledger of another team, in a data directory of its own, with the pipeline
@@ -231,6 +232,14 @@ func TestAccAfterElsewhere(t *testing.T) {
 				run, err := apptest.Ledger(t, a).Run(t.Context(), "shop", summary.ID)
 				if err != nil || len(run.Elsewhere) != 1 || run.Elsewhere[0].Build != want[i] || run.Elsewhere[0].Head.Sequence == 0 || run.Elsewhere[0].Ledger == "" {
 					t.Errorf("run %d was gated on %+v: %v", i, run.Elsewhere, err)
+				}
+				st, err := a.Engine.State(t.Context(), "shop")
+				if err != nil {
+					return err
+				}
+				e, err := a.Engine.Reports.Evidence(t.Context(), st, report.EvidenceRequest{Verb: "promote", Stage: "qa", Build: run.Build})
+				if err != nil || len(e.Gated) != 1 || e.Gated[0].On != run.Elsewhere[0] || e.Gated[0].Run != run.ID || !e.Gated[0].At.Equal(run.StartedAt) {
+					t.Errorf("the evidence of run %d says %+v: %v", i, e.Gated, err)
 				}
 			}
 			return nil
