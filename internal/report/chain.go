@@ -37,9 +37,9 @@ const (
 // Published is a channel that leads to the image of a build, is on its way to it, or led to it
 // before.
 type Published struct {
-	Stage    string            `json:"stage"`             // that publishes; image/NAME for a baked image
-	Channel  string            `json:"channel,omitempty"` // on AWS, the parameter in each region; empty if no name leads to the image
-	Standing ChannelStanding   `json:"standing"`
+	Stage    string            `json:"stage"`                                    // that publishes; image/NAME for a baked image
+	Channel  string            `json:"channel_name,omitempty"`                   // on AWS, the parameter in each region; empty if no name leads to the image
+	Standing ChannelStanding   `json:"standing"`                                 // leads, moves or led
 	Image    string            `json:"image"`                                    // of the build
 	Images   map[string]string `json:"images,omitempty" shape:"image_by_region"` // of the build, by region; absent while the channel is on its way
 	// Since is when the channel came to lead where it leads now.
