@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	dynamotypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/hashicorp/terraform-plugin-testing/helper/resource"
 	"github.com/hashicorp/terraform-plugin-testing/knownvalue"
 	"github.com/hashicorp/terraform-plugin-testing/plancheck"
@@ -29,29 +30,29 @@ import (
 // team is an account of the test cloud with a stack and its ledger.
 type team struct {
 	*testing.T
-	*cloudtest.Cloud
+	cloud  *cloudtest.Cloud
 	ledger pipeline.Ledger
 	table  string
 }
 
 func newTeam(t *testing.T, p bootstrap.Parameters) *team {
 	t.Helper()
-	m := &team{T: t, Cloud: cloudtest.New(t)}
+	m := &team{T: t, cloud: cloudtest.New(t)}
 	m.stack(p)
-	m.ledger, m.table = apptest.Table(t, m.Own())
+	m.ledger, m.table = apptest.Table(t, m.cloud.Own())
 	return m
 }
 
 func (m *team) stack(p bootstrap.Parameters) {
 	m.Helper()
 	p.Parts = []bootstrap.Part{bootstrap.PartSupport}
-	apptest.Stack(m, m.Own(), p)
+	apptest.Stack(m, m.cloud.Own(), p)
 }
 
 // works makes the provider that of the team.
 func (m *team) works() {
 	m.Helper()
-	for _, variable := range m.Environ() {
+	for _, variable := range m.cloud.Environ() {
 		name, value, _ := strings.Cut(variable, "=")
 		m.Setenv(name, value)
 	}
@@ -100,7 +101,7 @@ func (m *team) passes(name, build string) func() {
 func (m *team) replaces(pk, sk, old, new string) func() {
 	return func() {
 		m.Helper()
-		client := dynamodb.NewFromConfig(m.Own())
+		client := dynamodb.NewFromConfig(m.cloud.Own())
 		key := map[string]dynamotypes.AttributeValue{"pk": &dynamotypes.AttributeValueMemberS{Value: pk}, "sk": &dynamotypes.AttributeValueMemberS{Value: sk}}
 		out, err := client.GetItem(m.Context(), &dynamodb.GetItemInput{TableName: aws.String(m.table), Key: key})
 		if err != nil || out.Item == nil {
@@ -125,8 +126,8 @@ func TestAccAfterAnotherAccount(t *testing.T) {
 	onTestCloud(t)
 	b := newBench(t)
 	images, shop := newTeam(t, bootstrap.Parameters{}), newTeam(t, bootstrap.Parameters{})
-	images.stack(bootstrap.Parameters{Readers: []string{shop.Stack().Role("DeployerRole").ARN}, ReaderExternal: "acme-7"})
-	reader := images.Stack().Role("ReaderRole").ARN
+	images.stack(bootstrap.Parameters{Readers: []string{shop.cloud.Stack().Role("DeployerRole").ARN}, ReaderExternal: "acme-7"})
+	reader := images.cloud.Stack().Role("ReaderRole").ARN
 	shop.stack(bootstrap.Parameters{ReaderRoles: []string{reader}})
 	images.defines("images")
 	shop.defines("tools")
@@ -201,7 +202,7 @@ resource "penstock_stage" "qa" {
 		}
 	}
 	walk(t,
-		refuses(reads("images", "tested", ""), `role `+regexp.QuoteMeta(reader)+`.*external ID`),
+		refuses(reads("images", "tested", ""), `ask for no other external ID than.*does not let .* assume role `+regexp.QuoteMeta(reader)),
 		refuses(reads("images", "released", "acme-7"), `Its stages are commit, tested.*no stage "released"`),
 		refuses(reads("imgs", "tested", "acme-7"), `The pipelines there are images.*there is no pipeline "imgs"`),
 		resource.TestStep{Config: whole, ConfigStateChecks: candidate(knownvalue.Null())},
@@ -224,13 +225,18 @@ func TestAccImageForATarget(t *testing.T) {
 	onTestCloud(t)
 	b := newBench(t)
 	home, there := newTeam(t, bootstrap.Parameters{}), cloudtest.New(t)
-	apptest.Stack(t, there.Own(), bootstrap.Parameters{Parts: []bootstrap.Part{bootstrap.PartTarget}, Trusted: []string{home.Stack().Role(cloudtest.Deployer).ARN}, ExternalID: "agreed"})
+	apptest.Stack(t, there.Own(), bootstrap.Parameters{Parts: []bootstrap.Part{bootstrap.PartTarget}, Trusted: []string{home.cloud.Stack().Role(cloudtest.Deployer).ARN}, ExternalID: "agreed"})
 	role := there.Stack().Role("TargetRole").ARN
 	home.stack(bootstrap.Parameters{TargetRoles: []string{role}})
 	home.works()
 	const ofAWS = "alias/aws/ebs"
-	out, err := ec2.NewFromConfig(home.Own()).CopyImage(t.Context(), &ec2.CopyImageInput{
-		SourceImageId: aws.String(cloudtest.BaseImage), SourceRegion: aws.String(cloudtest.Region), Name: aws.String("base"), Encrypted: aws.Bool(true), KmsKeyId: aws.String(ofAWS),
+	key, err := kms.NewFromConfig(home.cloud.Own()).DescribeKey(t.Context(), &kms.DescribeKeyInput{KeyId: aws.String(ofAWS)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	arn := aws.ToString(key.KeyMetadata.Arn)
+	out, err := ec2.NewFromConfig(home.cloud.Own()).CopyImage(t.Context(), &ec2.CopyImageInput{
+		SourceImageId: aws.String(cloudtest.BaseImage), SourceRegion: aws.String(cloudtest.Region), Name: aws.String("base"), Encrypted: aws.Bool(true), KmsKeyId: aws.String(arn),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -285,19 +291,19 @@ locals { base = penstock_baked_image.base.image_id }
 		return resource.TestStep{Config: config, PlanOnly: true, ExpectNonEmptyPlan: true, ExpectError: regexp.MustCompile(`(?s)` + strings.ReplaceAll(text, " ", `\s+`))}
 	}
 	is := fmt.Sprintf("locals { base = %q }", image)
-	home.ResetCalls()
+	home.cloud.ResetCalls()
 	there.ResetCalls()
 	remedy := `Set kms_key of the penstock_baked_image.*`
 	walk(t,
-		refuses(config(is, "targets = [{ name = \"eu\", "+place+" }]"), `with penstock_stage.production.* targets = .*`+remedy+`image `+image+` is encrypted with .*aws/ebs, a key of AWS, and AWS lets nobody share that with target eu \(account `+there.ID),
+		refuses(config(is, "targets = [{ name = \"eu\", "+place+" }]"), `with penstock_stage.production.* targets = .*`+remedy+`image `+image+` is encrypted with `+regexp.QuoteMeta(arn)+`, a key of AWS, and AWS lets nobody share that with target eu \(account `+there.ID),
 		refuses(config(is, "aws = { "+place+" }"), `with penstock_stage.production.* aws = .*`+remedy+`image `+image+` is encrypted with`),
 		refuses(config(is, `publish = { share_with = { accounts = ["333333333333"] } }`), `with penstock_stage.production.* publish = .*image `+image+` is encrypted with .*those in publish.share_with`),
 		refuses(config(baked(""), "targets = [{ name = \"eu\", "+place+" }]"), remedy+`the image that is baked is encrypted with the account's default key for EBS.*target eu`),
 		refuses(config(baked(`kms_key = "`+ofAWS+`"`), "targets = [{ name = \"eu\", "+place+" }]"), remedy+`the image that is baked is encrypted with alias/aws/ebs, a key of AWS.*target eu`),
 		resource.TestStep{Config: config(baked(`kms_key = "alias/penstock/images"`), "targets = [{ name = \"eu\", "+place+" }]"), PlanOnly: true, ExpectNonEmptyPlan: true},
 	)
-	if n := home.Count()["CopyImage"] + home.Count()["RunInstances"]; n > 0 {
+	if n := home.cloud.Count()["CopyImage"] + home.cloud.Count()["RunInstances"]; n > 0 {
 		t.Errorf("the plans have made %d things", n)
 	}
-	t.Logf("six plans: %d requests at home, %v; %d in the target", len(home.Calls()), home.Count(), len(there.Calls()))
+	t.Logf("six plans: %d requests at home, %v; %d in the target", len(home.cloud.Calls()), home.cloud.Count(), len(there.Calls()))
 }
