@@ -41,7 +41,8 @@ func newEvidence(f *factory, runF func(context.Context, *evidenceOptions) error)
 		Use:   "evidence VERB [PIPELINE] [STAGE] [BUILD]",
 		Short: "Show what is known before a decision, and what it would do",
 		Long: "Show what is known of a build before a decision on it, as the board and the command of the decision do before\n" +
-			"they ask: commits, changes, tests, load, who approved, what happens, who carries it out, and how to go back.\n" +
+			"they ask: commits, changes, tests, load, who approved, what the build came after in other pipelines, which channels\n" +
+			"lead to it, where it runs, what happens, who carries it out, and how to go back.\n" +
 			"VERB is approve, reject, promote, rollback or override. What the other arguments leave out is chosen as the\n" +
 			"command of that name chooses it. No decision is recorded; what the build would do to the infrastructure of an\n" +
 			"environment is planned if no stored plan says it, and stored.",
