@@ -44,15 +44,16 @@ func (o *overlay) startsFrom(pipelineName string) {
 }
 
 // base returns the definition of the image that builds of the apply are made of, where the
-// apply bakes it first; nil for none, or if there are several.
-func (o *overlay) base(pipelineName string) *pipeline.ImageDefinition {
+// apply bakes it first; nil if it is not known which one it is. It reports false where the base
+// image is there already.
+func (o *overlay) base(pipelineName string) (d *pipeline.ImageDefinition, comes bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	c := o.of(pipelineName)
-	if !c.baseless || len(c.baked) != 1 {
-		return nil
+	if c.baseless && len(c.baked) == 1 {
+		d = &c.baked[0]
 	}
-	return &c.baked[0]
+	return d, c.baseless
 }
 
 // configured is a pipeline with what the walk has said of it.

@@ -148,7 +148,10 @@ func (r *stageResource) reaches(ctx context.Context, planned gate.Planned, stage
 	var baked *pipeline.ImageDefinition
 	switch {
 	case move.Action == gate.ActionUnknown:
-		baked = r.session.overlay.base(stage.Pipeline)
+		var comes bool
+		if baked, comes = r.session.overlay.base(stage.Pipeline); comes && baked == nil {
+			return true
+		}
 	case !move.Moves() && !move.Publishes:
 		return true
 	}
