@@ -32,9 +32,12 @@ const (
 // Environments are not among them: if one is there, somebody still needs it, and the directory
 // stays.
 var contents = []string{
-	keeperLock, keeperWake, keeperLog, "cache", "artifacts", "logs", "images", "fences", workplace.RecordFile, BoardDir, targetsDir,
+	keeperLock, keeperWake, keeperLog, "cache", verifiedDir, "artifacts", "logs", "images", "fences", workplace.RecordFile, BoardDir, targetsDir,
 	ledgerFile + ".new", ledgerFile + "-wal", ledgerFile + "-shm", ledgerFile, contextFile, contextFile + ".new",
 }
+
+// verifiedDir has what was verified of the histories of other ledgers.
+const verifiedDir = "verified"
 
 // BoardDir has the sessions of people who have signed in to boards.
 const BoardDir = "board"

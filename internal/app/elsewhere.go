@@ -5,8 +5,10 @@ package app
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -31,6 +33,7 @@ type View struct {
 	place  string // where it is, in words
 	region string // of AWS; empty for a data directory
 	role   string // ARN, by which it is read; empty for none
+	keep   string // directory in which it keeps what it has verified; empty: nowhere
 
 	mu   sync.Mutex
 	read map[string]*reading // by pipeline
@@ -40,7 +43,7 @@ type View struct {
 type reading struct {
 	sync.Mutex
 	state *pipeline.State // nil before the first time
-	head  pipeline.Anchor
+	ledger.Checked
 }
 
 // Passed is what a stage has passed, as a view says.
@@ -53,8 +56,13 @@ type Passed struct {
 
 // View returns the view of the ledger that is open.
 func (a *App) View() *View {
-	return newView(func(context.Context) (*ledger.View, error) { return ledger.ViewOf(a.ledger, a.Identity), nil }, a.Identity, a.Place)
+	v := newView(func(context.Context) (*ledger.View, error) { return ledger.ViewOf(a.ledger, a.Identity), nil }, a.Identity, a.Place)
+	v.KeepIn(a.VerifiedDir())
+	return v
 }
+
+// VerifiedDir is the directory in which views keep what they have verified.
+func (a *App) VerifiedDir() string { return filepath.Join(a.Dir, verifiedDir) }
 
 func newView(open func(context.Context) (*ledger.View, error), id, place string) *View {
 	return &View{open: open, id: id, place: place, read: map[string]*reading{}}
@@ -189,17 +197,74 @@ func (v *View) verified(ctx context.Context, name string) (st *pipeline.State, h
 	defer r.Unlock()
 	err = v.with(ctx, func(l *ledger.View) error {
 		if r.state != nil {
-			if head, err := l.Newest(ctx, name); err != nil || head == r.head {
+			if head, err := l.Newest(ctx, name); err != nil || head == r.Head {
 				return err
 			}
+		} else {
+			r.Checked = v.kept(l.ID, name)
 		}
-		st, head, err := l.Verified(ctx, name)
-		if err == nil {
-			r.state, r.head = st, head
+		st, checked, err := l.Verified(ctx, name, r.Checked)
+		if err != nil {
+			return err
 		}
-		return err
+		if r.state, r.Checked = st, checked; len(checked.Records) > 0 {
+			v.store(l.ID, name, checked)
+		}
+		return nil
 	})
-	return r.state, r.head, err
+	return r.state, r.Head, err
+}
+
+// KeepIn makes the view keep in a directory, from one process to the next, what it has verified
+// of long histories on AWS, so that it reads only what has come since. What is kept there may be
+// lost, and nobody relies on it: the ledger must agree with it.
+func (v *View) KeepIn(dir string) { v.keep = dir }
+
+// keptVersion is of the form of what is kept. Another one is as good as none.
+const keptVersion = 1
+
+// keptReading is what is kept of a history.
+type keptReading struct {
+	Version  int    `json:"version"`
+	Ledger   string `json:"ledger"`
+	Pipeline string `json:"pipeline"`
+	ledger.Checked
+}
+
+func (v *View) keptFile(id, name string) string {
+	return filepath.Join(v.keep, pipeline.HashOf([]byte(id + " " + name))[:16]+".json")
+}
+
+// kept returns what was verified before; nothing where that is not known.
+func (v *View) kept(id, name string) ledger.Checked {
+	var k keptReading
+	data, err := os.ReadFile(v.keptFile(id, name))
+	if v.keep == "" || err != nil || json.Unmarshal(data, &k) != nil || k.Version != keptVersion || k.Ledger != id || k.Pipeline != name {
+		return ledger.Checked{}
+	}
+	return k.Checked
+}
+
+// store keeps what was verified. If that fails, the next process verifies the whole again.
+func (v *View) store(id, name string, checked ledger.Checked) {
+	if v.keep == "" {
+		return
+	}
+	data, err := json.Marshal(keptReading{keptVersion, id, name, checked})
+	if err != nil || os.MkdirAll(v.keep, 0o700) != nil {
+		return
+	}
+	temp, err := os.CreateTemp(v.keep, "new-*")
+	if err != nil {
+		return
+	}
+	_, err = temp.Write(data)
+	if err = errors.Join(err, temp.Close()); err == nil {
+		err = os.Rename(temp.Name(), v.keptFile(id, name))
+	}
+	if err != nil {
+		_ = os.Remove(temp.Name())
+	}
 }
 
 // noPipeline says why there is no pipeline of a name.

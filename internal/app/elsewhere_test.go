@@ -4,6 +4,8 @@
 package app_test
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -103,6 +105,34 @@ func TestViewOfAnotherAccount(t *testing.T) {
 		t.Errorf("it takes %d requests: %v", n, theirs.Count())
 	}
 	t.Logf("%d requests: %v", len(theirs.Calls()), theirs.Count())
+
+	// Another process goes on from what this one has verified, unless that is lost or damaged.
+	keep := t.TempDir()
+	var takes [4]int // requests
+	for n := range takes {
+		if n == 3 {
+			left, err := filepath.Glob(filepath.Join(keep, "*"))
+			if err != nil || len(left) != 1 {
+				t.Fatalf("kept is %v: %v", left, err)
+			}
+			if err := os.WriteFile(left[0], []byte("{"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		theirs.ResetCalls()
+		v, err := app.ViewStack(t.Context(), where)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v.KeepIn(keep)
+		if p, err := v.Passed(t.Context(), "images", "tested"); err != nil || p.Build != build || p.Head != head {
+			t.Fatalf("it has passed %+v: %v", p, err)
+		}
+		takes[n] = len(theirs.Calls())
+	}
+	if takes[1] >= takes[0] || takes[2] != takes[1] || takes[3] != takes[0] || takes[1] > 12 {
+		t.Errorf("they take %v requests", takes)
+	}
 
 	without := where
 	without.AssumeRoles = []cloud.Role{{ARN: reader}}

@@ -8,7 +8,9 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/app/apptest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -89,5 +91,45 @@ func TestDecisionPages(t *testing.T) {
 		"Stage production moves from build "+b.named(one)+" to build "+b.named(three), "To go back to "+b.named(one))
 	if len(form(page)) == 0 {
 		t.Error("there is nothing to press")
+	}
+}
+
+// The page of a decision shows the chain of the build: what it came after in another pipeline,
+// where its image is published, and where it runs. So does the page of the run.
+func TestChainOnPages(t *testing.T) {
+	b := newBed(t)
+	b.serve(nil)
+	b.apply()
+	one := b.newest()
+	b.press(b.client, "approve", stageBuild("exploratory", one), nil, http.StatusOK)
+	b.press(b.client, "promote", stageBuild("production", one), nil, http.StatusOK)
+	b.apply()
+	st := b.state()
+	production, result := st.Stages["production"], st.Latest["production"]
+	run, err := apptest.Ledger(t, b.app).Run(t.Context(), "shop", result.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	on := pipeline.Elsewhere{Ledger: "l-other", Pipeline: "images", Stage: "tested", Build: "b-00000000a1", Number: 7, Head: pipeline.Anchor{Sequence: 41, Hash: strings.Repeat("9f", 32)}}
+	production.Elsewhere, run.Elsewhere = []pipeline.Elsewhere{on}, []pipeline.Elsewhere{on}
+	channel := pipeline.Channel{
+		Pipeline: "shop", Stage: "production", Name: "/shop/<image>", At: time.Now(), ChannelImage: pipeline.ChannelImage{Build: one, Image: "ami-1", Images: map[string]string{"eu-west-1": "ami-1"}},
+	}
+	apptest.Append(t, b.app, pipeline.Batch{Pipeline: "shop", Events: []pipeline.Event{
+		{Kind: pipeline.StageDefined, Facts: pipeline.Facts{Stage: &production}}, {Kind: pipeline.RunEnded, Facts: pipeline.Facts{Run: &run}}, {Kind: pipeline.ChannelMoved, Facts: pipeline.Facts{Channel: &channel}},
+	}})
+	elsewhere := `stage "tested" of pipeline "images" had passed #7 (b-00000000a1); ledger l-other, verified up to event ` + on.Head.String()
+	for page, texts := range map[string][]string{
+		"/p/shop/do/override?" + stageBuild("production", one).Encode(): {
+			"production comes after " + elsewhere + "; read before run " + run.ID, "Channel of production /shop/<image> has led to it for", "ami-1 in eu-west-1", "Runs in production running for",
+		},
+		"/p/shop/runs/" + run.ID: {"Came after " + elsewhere},
+	} {
+		text := words(b.get(page))
+		for _, want := range texts {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s does not say %q: %s", page, want, text)
+			}
+		}
 	}
 }

@@ -41,7 +41,8 @@ func newEvidence(f *factory, runF func(context.Context, *evidenceOptions) error)
 		Use:   "evidence VERB [PIPELINE] [STAGE] [BUILD]",
 		Short: "Show what is known before a decision, and what it would do",
 		Long: "Show what is known of a build before a decision on it, as the board and the command of the decision do before\n" +
-			"they ask: commits, changes, tests, load, who approved, what happens, who carries it out, and how to go back.\n" +
+			"they ask: commits, changes, tests, load, who approved, what the build came after in other pipelines, which channels\n" +
+			"lead to it, where it runs, what happens, who carries it out, and how to go back.\n" +
 			"VERB is approve, reject, promote, rollback or override. What the other arguments leave out is chosen as the\n" +
 			"command of that name chooses it. No decision is recorded; what the build would do to the infrastructure of an\n" +
 			"environment is planned if no stored plan says it, and stored.",
@@ -204,11 +205,31 @@ func (q asker) show(on screen, e report.Evidence) error {
 			row(at.Stage, text)
 		}
 	})
+	w.chain(e)
 	w.line("")
 	for _, text := range slices.Concat([]string{ask.LastRollback(e, q.now())}, ask.Consequences(e), []string{ask.Carrier(e), ask.GoBack(e)}) {
 		w.paragraph(text)
 	}
 	return w.err
+}
+
+// chain prints what the build was gated on in other pipelines, and where it has got to.
+func (w *evidenceWriter) chain(e report.Evidence) {
+	w.rows("Other pipelines", len(e.Gated), func(row func(...string)) {
+		for _, at := range e.Gated {
+			row(at.Stage, ask.Gated(at, w.now()))
+		}
+	})
+	w.rows("Channels", len(e.Channels), func(row func(...string)) {
+		for _, at := range e.Channels {
+			row(at.Stage, ask.Published(at, w.now()))
+		}
+	})
+	w.rows("Runs in", len(e.Held), func(row func(...string)) {
+		for _, at := range e.Held {
+			row(pipeline.AtTarget(at.Stage, at.Target), ask.Held(at, w.now()))
+		}
+	})
 }
 
 // evidenceWriter prints the parts of evidence. It keeps its first error.

@@ -321,6 +321,8 @@ func (p memPlatform) CheckPublication(r pipeline.Publication) error {
 	return nil
 }
 
+func (p memPlatform) CheckTargets(context.Context, pipeline.PublishRequest, string) error { return nil }
+
 func (p memPlatform) Publish(ctx context.Context, r pipeline.PublishRequest) (copies map[string]string, err error) {
 	return copies, p.change(ctx, "publish", func() error {
 		if _, ok := p.images[r.Image]; !ok {

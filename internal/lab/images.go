@@ -44,6 +44,9 @@ func (noImages) CheckImage(pipeline.ImageDefinition) error { return none("check 
 // CheckPublication implements pipeline.Images.
 func (noImages) CheckPublication(pipeline.Publication) error { return none("check publication") }
 
+// CheckTargets implements pipeline.Images.
+func (noImages) CheckTargets(context.Context, pipeline.PublishRequest, string) error { return nil }
+
 // Publish implements pipeline.Images.
 func (noImages) Publish(context.Context, pipeline.PublishRequest) (map[string]string, error) {
 	return nil, none("publish")

@@ -59,6 +59,26 @@ func BenchmarkState(b *testing.B) {
 	}
 }
 
+// BenchmarkVerify verifies a history of 10,000 events, as each plan does that reads what a stage
+// of another data directory has passed.
+func BenchmarkVerify(b *testing.B) {
+	path := filepath.Join(b.TempDir(), "ledger.db")
+	l := open(b, path, Options{})
+	ledgertest.Fill(b, l, "shop", 10_000, 500)
+	for b.Loop() {
+		v, err := OpenView(b.Context(), path)
+		if err == nil {
+			_, _, err = v.Verified(b.Context(), "shop", Checked{})
+		}
+		if err == nil {
+			err = v.Close()
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 // BenchmarkAppend appends the event of a run that moves on.
 func BenchmarkAppend(b *testing.B) {
 	l := open(b, filepath.Join(b.TempDir(), "ledger.db"), Options{})

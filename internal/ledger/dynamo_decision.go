@@ -241,11 +241,10 @@ func deciding(view []pipeline.Record, decisions []item) []pipeline.Record {
 }
 
 // verify checks that the history has the decisions that count, except for pending ones, and
-// no others.
-func (d *dynamoDecisions) verify(ctx context.Context, name string, view []pipeline.Record, head item) error {
-	list, err := d.list(ctx, name)
-	if err != nil {
-		return err
+// no others. It returns those that count.
+func (d *dynamoDecisions) verify(ctx context.Context, name string, view []pipeline.Record, head item) (list []item, err error) {
+	if list, err = d.list(ctx, name); err != nil {
+		return nil, err
 	}
 	said := map[string]string{} // what the events say, and those that are pending
 	for _, r := range view {
@@ -264,16 +263,16 @@ func (d *dynamoDecisions) verify(ctx context.Context, name string, view []pipeli
 		return true, nil
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, i := range list {
 		if id := i.text("id"); said[id] != i.text("doc") {
-			return d.damaged(opVerify, "%q: the decision on %q is not what the events say", name, id)
+			return nil, d.damaged(opVerify, "%q: the decision on %q is not what the events say", name, id)
 		}
 		delete(said, i.text("id"))
 	}
 	for id := range said {
-		return d.damaged(opVerify, "%q: the events have a decision on %q that no authorized person took", name, id)
+		return nil, d.damaged(opVerify, "%q: the events have a decision on %q that no authorized person took", name, id)
 	}
-	return nil
+	return list, nil
 }

@@ -80,7 +80,8 @@ func (d *dynamoMaintainer) verify(ctx context.Context, name string) (n int64, er
 	if err := d.verifyView(ctx, name, records, bodies, versions); err != nil {
 		return n, err
 	}
-	return n, d.decisions.verify(ctx, name, records, head)
+	_, err = d.decisions.verify(ctx, name, records, head)
+	return n, err
 }
 
 // verifyEvent checks that an item is event number want, sealed after prev.

@@ -24,6 +24,7 @@ type View struct {
 	pipeline.Reader
 	verifier
 	ID    string // of the ledger, as of the one that writes there
+	now   func() time.Time
 	close func() error
 }
 
@@ -35,7 +36,11 @@ type verifier interface {
 // ViewOf returns the view of a ledger with an ID that is open. Closing the view leaves the
 // ledger open.
 func ViewOf(l pipeline.Ledger, id string) *View {
-	return &View{Reader: l, verifier: l, ID: id, close: func() error { return nil }}
+	v := &View{Reader: l, verifier: l, ID: id, now: time.Now, close: func() error { return nil }}
+	if d, ok := l.(*Dynamo); ok {
+		v.verifier = d.dynamoMaintainer
+	}
+	return v
 }
 
 // OpenView opens the ledger in the file at path to read it. The error is CodeNotFound if there
@@ -69,7 +74,7 @@ func OpenView(ctx context.Context, path string) (*View, error) {
 	if err != nil {
 		return nil, errors.Join(l.failed(ctx, op, err), l.Close())
 	}
-	return &View{Reader: &sqliteReader{database: l, known: map[string]known{}}, verifier: &sqliteMaintainer{l}, ID: id, close: l.Close}, nil
+	return &View{Reader: &sqliteReader{database: l, known: map[string]known{}}, verifier: &sqliteMaintainer{l}, ID: id, now: time.Now, close: l.Close}, nil
 }
 
 // look connects for reading alone, and returns the schema's version. SQLite keeps files of its
@@ -121,7 +126,7 @@ func ViewDynamo(ctx context.Context, o DynamoOptions) (*View, error) {
 		return nil, err
 	}
 	decisions := &dynamoDecisions{d}
-	return &View{Reader: &dynamoReader{d, decisions}, verifier: &dynamoMaintainer{d, decisions}, ID: meta.text("id"), close: func() error { return nil }}, nil
+	return &View{Reader: &dynamoReader{d, decisions}, verifier: &dynamoMaintainer{d, decisions}, ID: meta.text("id"), now: o.Now, close: func() error { return nil }}, nil
 }
 
 // Close ends the view.
@@ -131,10 +136,22 @@ func (v *View) Close() error { return v.close() }
 var settling = poll.Schedule{First: 100 * time.Millisecond, Max: 2 * time.Second, Factor: 2, Limit: 30 * time.Second, What: "a moment at which nobody writes the history"}
 
 // Verified reads a pipeline's state with the newest event that it is of, and verifies the
-// history up to that. Somebody may write it meanwhile, which looks like damage on AWS: what is
+// history up to that, from what was verified before on, if that is known and the ledger is one
+// in which it pays. Somebody may write it meanwhile, which looks like damage on AWS: what is
 // found then is looked at again. A history that is not what was written is CodeCorrupt. A
 // pipeline without a history has the zero anchor.
-func (v *View) Verified(ctx context.Context, name string) (st *pipeline.State, head pipeline.Anchor, err error) {
+func (v *View) Verified(ctx context.Context, name string, known Checked) (st *pipeline.State, now Checked, err error) {
+	if f, ok := v.verifier.(follower); ok && known.counts(v.now()) {
+		st, now, follows, err := f.follow(ctx, name, known)
+		if err == nil && follows {
+			if head, err := v.Newest(ctx, name); err == nil && head == now.Head {
+				return st, now, nil
+			}
+		}
+		if ctx.Err() != nil {
+			return nil, now, err
+		}
+	}
 	err = poll.Until(ctx, settling, func(ctx context.Context) (poll.Probe, error) {
 		before, err := v.Newest(ctx, name)
 		if err != nil {
@@ -144,18 +161,23 @@ func (v *View) Verified(ctx context.Context, name string) (st *pipeline.State, h
 		if st, err = v.State(ctx, name); damage == nil && err != nil {
 			damage = err
 		}
-		if head, err = v.Newest(ctx, name); err != nil {
+		now = Checked{}
+		if f, ok := v.verifier.(follower); ok && damage == nil {
+			now, damage = f.checked(ctx, name)
+		}
+		if now.Head, err = v.Newest(ctx, name); err != nil {
 			return poll.Probe{}, err
 		}
 		switch {
-		case head != before && (damage == nil || pipeline.CodeOf(damage) == pipeline.CodeCorrupt):
+		case now.Head != before && (damage == nil || pipeline.CodeOf(damage) == pipeline.CodeCorrupt):
 			return poll.Probe{State: "it is being written"}, nil
 		case damage != nil:
 			return poll.Probe{}, damage
-		case n != head.Sequence:
-			return poll.Probe{}, pipeline.Errorf(pipeline.CodeCorrupt, opVerify, "%q: the history has %s, and its head is event %d", name, pipeline.Count(int(n), "event"), head.Sequence)
+		case n != now.Head.Sequence:
+			return poll.Probe{}, pipeline.Errorf(pipeline.CodeCorrupt, opVerify, "%q: the history has %s, and its head is event %d", name, pipeline.Count(int(n), "event"), now.Head.Sequence)
 		}
+		now.Whole = v.now()
 		return poll.Probe{Done: true}, nil
 	})
-	return st, head, err
+	return st, now, err
 }

@@ -60,9 +60,9 @@ func TestView(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	st, head, err := v.Verified(t.Context(), "shop")
-	if err != nil || head.Sequence != smallEvents || !st.Exists() {
-		t.Errorf("it reads %v, %v", head, err)
+	st, now, err := v.Verified(t.Context(), "shop", Checked{})
+	if err != nil || now.Head.Sequence != smallEvents || !st.Exists() {
+		t.Errorf("it reads %v, %v", now.Head, err)
 	}
 	if err := v.Close(); err != nil {
 		t.Fatal(err)
@@ -76,9 +76,9 @@ func TestView(t *testing.T) {
 		t.Errorf("the view has the ID %q, and the ledger %q: %v", open.ID, id, err)
 	}
 	appendOne(t, l, pipeline.Facts{Build: &pipeline.Build{ID: "b-7"}})
-	st, head, err = open.Verified(t.Context(), "shop")
-	if err != nil || head != newest(t, l) || st.Builds["b-7"].ID == "" {
-		t.Errorf("it reads %v, %v", head, err)
+	st, now, err = open.Verified(t.Context(), "shop", now)
+	if err != nil || now.Head != newest(t, l) || st.Builds["b-7"].ID == "" {
+		t.Errorf("it reads %v, %v", now.Head, err)
 	}
 	want, err := l.State(t.Context(), "shop")
 	if err != nil || !reflect.DeepEqual(st, want) {
@@ -110,9 +110,9 @@ func TestViewWhileWritten(t *testing.T) {
 			writing = false
 		default:
 		}
-		st, head, err := v.Verified(t.Context(), "shop")
-		if err != nil || int64(len(st.Builds)) != head.Sequence-smallEvents+1 {
-			t.Fatalf("%d builds as of event %d: %v", len(st.Builds), head.Sequence, err)
+		st, now, err := v.Verified(t.Context(), "shop", Checked{})
+		if err != nil || int64(len(st.Builds)) != now.Head.Sequence-smallEvents+1 {
+			t.Fatalf("%d builds as of event %d: %v", len(st.Builds), now.Head.Sequence, err)
 		}
 	}
 }
@@ -167,13 +167,13 @@ func TestViewOfTampering(t *testing.T) {
 	} {
 		path := small(t)
 		execute(t, raw(t, path), statement)
-		if _, _, err := view(t, path).Verified(t.Context(), "shop"); pipeline.CodeOf(err) != pipeline.CodeCorrupt {
+		if _, _, err := view(t, path).Verified(t.Context(), "shop", Checked{}); pipeline.CodeOf(err) != pipeline.CodeCorrupt {
 			t.Errorf("%s: it says %v", name, err)
 		}
 	}
 	path := small(t)
 	execute(t, raw(t, path), `DELETE FROM events WHERE seq = (SELECT max(seq) FROM events)`)
-	if _, _, err := view(t, path).Verified(t.Context(), "shop"); pipeline.CodeOf(err) != pipeline.CodeCorrupt {
+	if _, _, err := view(t, path).Verified(t.Context(), "shop", Checked{}); pipeline.CodeOf(err) != pipeline.CodeCorrupt {
 		t.Errorf("cut off: it says %v", err)
 	}
 }

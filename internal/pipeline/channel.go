@@ -69,6 +69,7 @@ type Channel struct {
 	Publication Publication    `json:"publication"`
 	At          time.Time      `json:"at"`                 // since when it leads there, or nowhere
 	Previous    []ChannelImage `json:"previous,omitempty"` // that stay, the newest first
+	Replaced    *ChannelImage  `json:"replaced,omitempty"` // where it led before it came to lead there; nil if that is not known, or was nowhere
 	Moving      *ChannelAim    `json:"moving,omitempty"`   // where it is on its way to; nil: nowhere
 	Left        bool           `json:"left,omitempty"`     // nothing publishes by it any more, and it stays
 }
@@ -359,7 +360,10 @@ func (c Channel) Named(want Publication, aim ChannelAim, images map[string]strin
 		c.ChannelImage = ChannelImage{aim.Build, aim.Run, aim.Image, images}
 	}
 	if before.Image != c.Image || before.Build != c.Build || c.At.IsZero() {
-		c.At = at
+		c.At, c.Replaced = at, nil
+		if before.Image != "" {
+			c.Replaced = &before
+		}
 	}
 	kept := []ChannelImage{}
 	for _, p := range append([]ChannelImage{before}, c.Previous...) {

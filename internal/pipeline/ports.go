@@ -385,6 +385,11 @@ type Images interface {
 	// CheckPublication refuses what the platform can't publish: CodeInvalid, with the argument
 	// and its value.
 	CheckPublication(p Publication) error
+	// CheckTargets refuses an image that Publish could not bring to the targets of a request,
+	// or share as its publication says: CodeInvalid, with the target, its account and the key.
+	// Without an image it is about one that is still to be baked with a key, and asks for
+	// nothing. What the caller may not look at is no error.
+	CheckTargets(ctx context.Context, r PublishRequest, key string) error
 	// Publish copies and shares an image, and takes back what an earlier publication
 	// did and this one does not. It returns the IDs by region, the image's own included,
 	// once all of them can be launched. It changes no name.

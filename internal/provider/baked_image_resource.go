@@ -326,6 +326,7 @@ func (r *bakedImageResource) plan(ctx context.Context, m, state *bakedImageModel
 		image, found = run.FindBaked(st, definition)
 	}
 	if !found { // it will be baked
+		r.session.overlay.bakes(definition)
 		return r.session.Engine.Images.CheckBuilder(ctx, definition)
 	}
 	if exists, err := r.session.Engine.Images.Exists(ctx, image.ID); err != nil || !exists {

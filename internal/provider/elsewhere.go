@@ -92,7 +92,9 @@ func (e *elsewhere) view(ctx context.Context, dir string, at *app.AWS) (*app.Vie
 		case dir != "":
 			o.view, o.err = app.ViewDir(ctx, dir)
 		case at != nil:
-			o.view, o.err = app.ViewStack(ctx, *at)
+			if o.view, o.err = app.ViewStack(ctx, *at); o.err == nil {
+				o.view.KeepIn(e.own.VerifiedDir())
+			}
 		default:
 			o.view = e.own.View()
 		}

@@ -27,12 +27,44 @@ type overlay struct {
 	names sync.Map // of resources: the ID of the one that has it, or empty while that is to be created
 }
 
+// bakes notes the definition of an image that the apply bakes.
+func (o *overlay) bakes(d pipeline.ImageDefinition) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	c := o.of(d.Pipeline)
+	c.baked = append(c.baked, d)
+}
+
+// startsFrom notes that a commit stage takes a base image of which the plan does not know which
+// one it is.
+func (o *overlay) startsFrom(pipelineName string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.of(pipelineName).baseless = true
+}
+
+// base returns the definition of the image that builds of the apply are made of, where the
+// apply bakes it first; nil if it is not known which one it is. It reports false where the base
+// image is there already.
+func (o *overlay) base(pipelineName string) (d *pipeline.ImageDefinition, comes bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	c := o.of(pipelineName)
+	if c.baseless && len(c.baked) == 1 {
+		d = &c.baked[0]
+	}
+	return d, c.baseless
+}
+
 // configured is a pipeline with what the walk has said of it.
 type configured struct {
 	want      gate.Desired
 	passed    map[string]string        // by stage: the build that the apply, whose plan did not know it, has said to have passed
 	snapshots map[string]gate.Snapshot // by position
 	here      engine.Position          // of the first look in this walk, which all plans and reads of it go by
+
+	baked    []pipeline.ImageDefinition // that the apply makes an image of
+	baseless bool                       // a commit stage takes a base image that is not known yet
 }
 
 func newOverlay(e *engine.Engine) *overlay {

@@ -21,6 +21,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/app/apptest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/report"
 )
 
 // other is the ledger of another team, in a data directory of its own, with the pipeline
@@ -232,6 +233,14 @@ func TestAccAfterElsewhere(t *testing.T) {
 				if err != nil || len(run.Elsewhere) != 1 || run.Elsewhere[0].Build != want[i] || run.Elsewhere[0].Head.Sequence == 0 || run.Elsewhere[0].Ledger == "" {
 					t.Errorf("run %d was gated on %+v: %v", i, run.Elsewhere, err)
 				}
+				st, err := a.Engine.State(t.Context(), "shop")
+				if err != nil {
+					return err
+				}
+				e, err := a.Engine.Reports.Evidence(t.Context(), st, report.EvidenceRequest{Verb: "promote", Stage: "qa", Build: run.Build})
+				if err != nil || len(e.Gated) != 1 || e.Gated[0].On != run.Elsewhere[0] || e.Gated[0].Run != run.ID || !e.Gated[0].At.Equal(run.StartedAt) {
+					t.Errorf("the evidence of run %d says %+v: %v", i, e.Gated, err)
+				}
 			}
 			return nil
 		})
@@ -283,5 +292,69 @@ func TestAccAfterElsewhereRefused(t *testing.T) {
 			PreConfig: o.passes(imageTwo, "tested"),
 			Config:    gated(b, o, ""), ExpectError: regexp.MustCompile(`(?s)is\s+another\s+than\s+it\s+was`),
 		},
+	)
+}
+
+// TestAccAfterSameLedger gates a stage on another pipeline of the same ledger, which one apply
+// makes before it; and of the same data directory, named as one of another team is.
+func TestAccAfterSameLedger(t *testing.T) {
+	b := newBench(t)
+	config := func(where string) string {
+		return fmt.Sprintf(`
+provider "penstock" { data_dir = %q }
+data "penstock_source" "s" {
+  repository = %q
+  ref        = "main"
+}
+resource "penstock_pipeline" "images" { name = "images" }
+resource "penstock_stage" "tested" {
+  pipeline = penstock_pipeline.images.name
+  type     = "commit"
+  name     = "tested"
+  source   = data.penstock_source.s.revision
+}
+data "penstock_passed" "images" {
+  pipeline   = "images"
+  stage      = "tested"
+  depends_on = [penstock_stage.tested]
+  %s
+}
+resource "penstock_pipeline" "shop" { name = "shop" }
+resource "penstock_stage" "commit" {
+  pipeline = penstock_pipeline.shop.name
+  type     = "commit"
+  source   = data.penstock_source.s.revision
+}
+resource "penstock_stage" "qa" {
+  pipeline = penstock_pipeline.shop.name
+  type     = "custom"
+  name     = "qa"
+  after    = [penstock_stage.commit.passed, data.penstock_passed.images.passed]
+}
+`, b.dir, b.repo, where)
+	}
+	gated := stateCheck(func() (err error) {
+		b.open(func(a *app.App) error {
+			st, e := a.Engine.State(t.Context(), "shop")
+			if e != nil {
+				return e
+			}
+			run, e := apptest.Ledger(t, a).Run(t.Context(), "shop", st.Latest["qa"].ID)
+			if e != nil {
+				return e
+			}
+			images, e := a.Engine.State(t.Context(), "images")
+			if e == nil && (len(run.Elsewhere) != 1 || run.Elsewhere[0].Ledger != a.Identity || run.Elsewhere[0].Build != images.Current["tested"].Build || run.Elsewhere[0].Head.Sequence == 0) {
+				err = fmt.Errorf("it was gated on %+v", run.Elsewhere)
+			}
+			return e
+		})
+		return err
+	})
+	quiet := resource.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{plancheck.ExpectEmptyPlan()}}
+	walk(t,
+		resource.TestStep{Config: config(""), ConfigStateChecks: []statecheck.StateCheck{b.hasStatus("qa", "passed"), gated}},
+		resource.TestStep{Config: config(fmt.Sprintf("data_dir = %q", b.dir)), ConfigPlanChecks: quiet},
+		resource.TestStep{PreConfig: func() { b.commit("two") }, Config: config(fmt.Sprintf("data_dir = %q", b.dir)), ConfigStateChecks: []statecheck.StateCheck{b.hasStatus("qa", "passed"), gated}},
 	)
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-testing/tfjsonpath"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/supervisor"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
@@ -42,7 +43,15 @@ func TestMain(m *testing.M) {
 		act(os.Args[1], os.Args[2], os.Args[3], os.Args[4])
 		return
 	}
-	os.Exit(workplacetest.Main(m.Run))
+	os.Exit(workplacetest.Main(func() int { return cloudtest.Main(m) }))
+}
+
+// onTestCloud skips a test that needs Terraform and the test cloud where there is none.
+func onTestCloud(t *testing.T) {
+	t.Helper()
+	if os.Getenv(resource.EnvTfAcc) == "" {
+		t.Skipf("%s is not set", resource.EnvTfAcc)
+	}
 }
 
 // serve is the service of the tests: it answers with the file version of its

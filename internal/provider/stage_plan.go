@@ -88,6 +88,9 @@ func (r *stageResource) plan(ctx context.Context, plan, state *stageModel, at *e
 		return
 	}
 	stage := want.Stage
+	if plan.BaseImage.IsUnknown() {
+		r.session.overlay.startsFrom(stage.Pipeline)
+	}
 	r.session.overlay.wantStage(want, expandGates(plan.After))
 	planned, err := r.session.overlay.planApply(ctx, stage.Pipeline, at)
 	if err != nil {
@@ -107,7 +110,7 @@ func (r *stageResource) plan(ctx context.Context, plan, state *stageModel, at *e
 	if !r.place(planned, stage, resp) {
 		return
 	}
-	if move.Moves() && !r.foresee(ctx, planned, stage, move, resp) {
+	if move.Moves() && !r.foresee(ctx, planned, stage, move, resp) || !r.reaches(ctx, planned, stage, move, resp) {
 		return
 	}
 	r.session.warnUnused(planned.State(), stage, &resp.Diagnostics)
@@ -137,6 +140,34 @@ func (r *stageResource) foresee(ctx context.Context, planned gate.Planned, stage
 			"Others have attached this to the Auto Scaling group of stage %q, and it goes on with the group of the next build: %s.\n\nRemove there what is to end, or declare it with environment.scaling.", stage.Name, carried))
 	}
 	return true
+}
+
+// reaches reports whether the image of the build that the stage may move to can get to where its
+// environments are, and to those that it is published for.
+func (r *stageResource) reaches(ctx context.Context, planned gate.Planned, stage pipeline.Stage, move gate.Move, resp *resource.ModifyPlanResponse) bool {
+	var baked *pipeline.ImageDefinition
+	switch {
+	case move.Action == gate.ActionUnknown:
+		var comes bool
+		if baked, comes = r.session.overlay.base(stage.Pipeline); comes && baked == nil {
+			return true
+		}
+	case !move.Moves() && !move.Publishes:
+		return true
+	}
+	err := r.session.Engine.Stages.CheckReach(ctx, planned.State(), stage, move.Candidate.ID, baked)
+	if err == nil {
+		return true
+	}
+	at := path.Root("publish")
+	switch {
+	case stage.Spread():
+		at = path.Root("targets")
+	case !stage.At.Home():
+		at = path.Root("aws")
+	}
+	addAttributeError(&resp.Diagnostics, at, partOf("plan stage", stage.Name), stage.Pipeline, err)
+	return false
 }
 
 // place checks that the stage can be where it is: after what it comes after.

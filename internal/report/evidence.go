@@ -33,6 +33,9 @@ type Evidence struct {
 	Tests          []Tests          `json:"stage_tests"`                                           // in the order of the stages
 	Loads          []Load           `json:"loads"`                                                 // what the load steps measured, in the order of the stages
 	Decisions      []Decided        `json:"decisions"`                                             // that count, by stage
+	Gated          []Gated          `json:"gated"`                                                 // what stages of other pipelines had passed when the build entered stages that come after them, in the order of the stages
+	Channels       []Published      `json:"channels"`                                              // where the build's image is published, by publisher
+	Held           []Held           `json:"held"`                                                  // persistent environments that run the build, in the order of the stages
 	// Rollback is the last one of the stage that the build is compared at; null if none is known.
 	Rollback *Rollback `json:"last_rollback,omitempty"`
 	Missing  int       `json:"missing_approvals"` // that the build still needs, with this one
@@ -140,7 +143,7 @@ func (r *Reports) Evidence(ctx context.Context, st *pipeline.State, q EvidenceRe
 		Verb: q.Verb, Pipeline: st.Pipeline.Name, Stage: q.Stage, Build: NameOf(st, q.Build), Run: result.ID, Runner: stage.Runner,
 		Directory: st.Pipeline.Owner, Host: st.Pipeline.Made.Host,
 		Changes: []Change{}, Tests: []Tests{}, Loads: []Load{}, Decisions: decided(st, stage, q.Build), Next: below(st, q.Stage),
-		Infrastructure: infrastructure(st, stage, q.Build),
+		Infrastructure: infrastructure(st, stage, q.Build), Channels: publishedOf(st, q.Build), Held: heldOf(st, q.Build),
 	}
 	if stage.Approval {
 		e.Missing = st.Ballot(stage, q.Build).MissingApprovals()
@@ -154,6 +157,9 @@ func (r *Reports) Evidence(ctx context.Context, st *pipeline.State, q EvidenceRe
 		e.Against, current = at.Name, delivered
 	}
 	var err error
+	if e.Gated, err = r.gatedOf(ctx, st, stage, q.Build); err != nil {
+		return e, err
+	}
 	if e.Applies, err = r.Applies(ctx, st.Pipeline.Name); err != nil {
 		return e, err
 	}

@@ -113,6 +113,82 @@ func TestEvidence(t *testing.T) {
 	}
 }
 
+// The chain of a build: what stages of other pipelines had passed, which channels lead to its
+// image, and where it runs.
+func TestEvidenceOfTheChain(t *testing.T) {
+	l, recorded := shop(t)
+	st := recorded.Clone()
+	id := pipeline.FindBuildID(st, "20") // which production holds
+	before := pipeline.FindBuildID(st, "5")
+	evidence := func(build string) report.Evidence {
+		t.Helper()
+		e, err := l.Engine.Reports.Evidence(t.Context(), st, report.EvidenceRequest{Verb: "promote", Stage: "production", Build: build})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	e := evidence(id)
+	if len(e.Gated) != 0 || len(e.Channels) != 0 || e.Gated == nil || e.Channels == nil {
+		t.Errorf("without a gate elsewhere and channels it has %+v and %+v", e.Gated, e.Channels)
+	}
+	if len(e.Held) != 1 || e.Held[0].Stage != "production" || e.Held[0].Environment == "" || e.Held[0].Since.IsZero() {
+		t.Errorf("it runs in %+v", e.Held)
+	}
+
+	on := pipeline.Elsewhere{Ledger: "l-1", Pipeline: "images", Stage: "tested", Build: "b-1", Head: pipeline.Anchor{Sequence: 4, Hash: "h"}}
+	production := st.Stages["production"]
+	production.Elsewhere = []pipeline.Elsewhere{on}
+	at := func(name string) pipeline.StageTarget {
+		return pipeline.StageTarget{Target: pipeline.Target{Name: name, Region: name}, Wave: 1}
+	}
+	production.Targets = []pipeline.StageTarget{at("eu-west-1"), at("us-east-1")}
+	st.Stages["production"] = production
+	env, _ := recorded.RunEnvironment("production", pipeline.ForStage)
+	env.ID, env.Stage, env.Target, env.Build = "e-us", pipeline.AtTarget("production", "us-east-1"), at("us-east-1").Target, id
+	st.Environments[env.ID] = env
+	now := time.Now()
+	st.Channels["production"] = pipeline.Channel{
+		Pipeline: lab.Shop, Stage: "production", Name: "/shop/image", At: now, ChannelImage: pipeline.ChannelImage{Build: id, Run: "r-1", Image: "ami-1", Images: map[string]string{"eu-west-1": "ami-1"}},
+		Replaced: &pipeline.ChannelImage{Build: before, Image: "ami-0"},
+	}
+	base := st.Builds[id].BaseImage
+	st.Channels["image/base"] = pipeline.Channel{Pipeline: lab.Shop, Stage: "image/base", Name: "/shop/base", At: now, ChannelImage: pipeline.ChannelImage{Image: base}}
+	st.Channels["qa"] = pipeline.Channel{Pipeline: lab.Shop, Stage: "qa", ChannelImage: pipeline.ChannelImage{Build: before, Image: "ami-0"}, Moving: &pipeline.ChannelAim{Name: "/shop/qa", Build: id, Image: "ami-1"}}
+	e = evidence(id)
+	run, _ := st.ResultOf(production, id)
+	if len(e.Gated) > 1 || run.ID == "" && (len(e.Gated) != 1 || e.Gated[0].On != on || e.Gated[0].Run != "") {
+		t.Errorf("it was gated on %+v", e.Gated)
+	}
+	if len(e.Held) != 1 || e.Held[0].Target != "us-east-1" || e.Held[0].Place != "us-east-1" || e.Held[0].Environment != "e-us" {
+		t.Errorf("it runs in %+v", e.Held)
+	}
+	var channels []string
+	for _, c := range e.Channels {
+		text := fmt.Sprint(c.Stage, " ", c.Channel, " ", c.Standing, " ", c.Image)
+		if c.Before != nil {
+			text += fmt.Sprint(" before #", c.Before.Number)
+		}
+		if c.After != nil {
+			text += fmt.Sprint(" now #", c.After.Number)
+		}
+		channels = append(channels, text)
+	}
+	want := []string{"production /shop/image leads ami-1 before #5", "qa /shop/qa moves ami-1 now #5"}
+	if base != "" {
+		want = slices.Insert(want, 0, "image/base /shop/base leads "+base)
+	}
+	if !slices.Equal(channels, want) {
+		t.Errorf("it is published by %q, want %q", channels, want)
+	}
+	if led := evidence(before).Channels; len(led) != 2 || led[0].Standing != report.ChannelLed || led[0].After.ID != id || led[1].Standing != report.ChannelLeads {
+		t.Errorf("the build before is published by %+v", led)
+	}
+	if open := evidence(pipeline.FindBuildID(st, "34")).Gated; len(open) != 1 || open[0].Run != "" || !open[0].At.IsZero() || open[0].On != on {
+		t.Errorf("before its run, a build is gated on %+v", open)
+	}
+}
+
 // What can't be known is said, and what does not exist is an error.
 func TestEvidenceOfLess(t *testing.T) {
 	l, st := shop(t)

@@ -280,6 +280,7 @@ func (door) Publish(context.Context, pipeline.PublishRequest) (map[string]string
 func (door) Point(context.Context, pipeline.PointRequest) error                  { return nil }
 func (door) Unpoint(context.Context, pipeline.UnpointRequest) error              { return nil }
 func (door) CheckPublication(pipeline.Publication) error                         { return nil }
+func (door) CheckTargets(context.Context, pipeline.PublishRequest, string) error { return nil }
 func (door) CheckImage(pipeline.ImageDefinition) error                           { return nil }
 func (door) Check(pipeline.EnvironmentSpec) error                                { return nil }
 func (door) Foresee(context.Context, pipeline.Foresight) (string, error)         { return "", nil }

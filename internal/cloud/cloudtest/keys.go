@@ -123,6 +123,18 @@ func (n naming) key(id string) iamtest.Resource {
 	return r
 }
 
+// managed says of a key with an alias of AWS's own that AWS manages it, which moto does not.
+func (n naming) managed(id string, got answer) answer {
+	if n.action != "DescribeKey" || got.status != http.StatusOK {
+		return got
+	}
+	ofAWS := func(alias string) bool { return strings.HasPrefix(alias, "alias/aws/") }
+	if slices.ContainsFunc(n.key(id).Context["kms:ResourceAliases"], ofAWS) {
+		got.body = bytes.Replace(got.body, []byte(`"CUSTOMER"`), []byte(`"AWS"`), 1)
+	}
+	return got
+}
+
 // granted returns the grants of a key as a policy.
 func (n naming) granted(key string) (p iamtest.Policy) {
 	for _, g := range n.grants(key) {
@@ -188,7 +200,7 @@ func (a *account) onKeys(r *request) answer {
 		}
 	}
 	if of == a {
-		return a.server.forward(r)
+		return naming{r, a}.managed(in.KeyId, a.server.forward(r))
 	}
 	of.mu.Lock()
 	_, named := of.keyPolicies[in.KeyId]

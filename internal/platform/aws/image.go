@@ -61,10 +61,9 @@ func (p *Platform) Images(ctx context.Context) ([]pipeline.BakedImage, error) {
 // CheckImage implements pipeline.Images.
 func (p *Platform) CheckImage(r pipeline.ImageDefinition) error { return p.images.Check(r) }
 
-// CheckTargets refuses, with CodeInvalid, a baked image from which nothing could be launched in
-// targets. It asks for nothing.
-func (p *Platform) CheckTargets(r pipeline.ImageDefinition, targets []pipeline.Target) error {
-	return p.images.CheckTargets(r, targets)
+// CheckTargets implements pipeline.Images, with three requests at most for an image.
+func (p *Platform) CheckTargets(ctx context.Context, r pipeline.PublishRequest, key string) error {
+	return p.images.CheckTargets(ctx, r, key)
 }
 
 // CheckPublication implements pipeline.Images.

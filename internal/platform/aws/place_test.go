@@ -137,16 +137,38 @@ func TestPublishToTargets(t *testing.T) {
 	other.Publication = pipeline.Publication{Regions: []string{"us-east-1"}, KMSKeys: map[string]string{"us-east-1": "arn:aws:kms:us-east-1:1:key/other"}}
 	_, err = b.Publish(t.Context(), other)
 	b.wantError(err, pipeline.CodeInvalid, "target us", key, "key/other")
-	definition := pipeline.ImageDefinition{Name: "base"}
-	b.wantError(b.CheckTargets(definition, []pipeline.Target{{Name: "eu", RoleARN: role("222222222222")}}), pipeline.CodeInvalid, "check image base", "kms_key")
-	b.must(b.CheckTargets(definition, []pipeline.Target{us})) // its copy has another key
-	b.must(b.CheckTargets(definition, []pipeline.Target{{Region: "us-east-1"}}))
+	b.cloud.ResetCalls()
+	check := func(image, key string, targets ...pipeline.Target) error {
+		return b.CheckTargets(t.Context(), pipeline.PublishRequest{Image: image, Targets: targets}, key)
+	}
+	eu := pipeline.Target{Name: "eu", RoleARN: role("222222222222")}
+	b.wantError(check("", "", eu), pipeline.CodeInvalid, "target eu", "222222222222", "the account's default key for EBS", "kms_key")
+	b.wantError(check("", "alias/aws/ebs", eu), pipeline.CodeInvalid, "target eu", "222222222222", "alias/aws/ebs, a key of AWS", "kms_key")
+	b.must(check("", key, eu))
+	b.must(check("", "", us)) // its copy has another key
+	b.must(check("", "", pipeline.Target{Region: "us-east-1"}))
+	ofAWS := us
+	ofAWS.KMSKey = "arn:aws:kms:us-east-1:222222222222:alias/aws/ebs"
+	b.wantError(check("", key, ofAWS), pipeline.CodeInvalid, "target us", "222222222222", ofAWS.KMSKey, "Set kms_key of the target")
+	shared := pipeline.PublishRequest{Publication: pipeline.Publication{Accounts: []string{"333333333333"}}}
+	b.wantError(b.CheckTargets(t.Context(), shared, ""), pipeline.CodeInvalid, "publish.share_with", "kms_key")
+	if n := len(b.cloud.Calls()); n > 0 {
+		t.Errorf("%d requests were made for images that are not there yet", n)
+	}
+	for range 3 {
+		b.must(check(closed, "", eu))
+	}
+	if n := len(b.cloud.Calls()); n != 3 {
+		t.Errorf("%d requests were made for one image: %v", n, b.cloud.Count())
+	}
+	b.must(check("ami-0123456789abcdef0", "", eu)) // which is not there
+	b.wantError(b.managed().CheckTargets(t.Context(), pipeline.PublishRequest{Image: closed, Targets: []pipeline.Target{eu}}, key), pipeline.CodeInvalid, closed, "target eu", "222222222222", home, "kms_key")
 	if n := b.cloud.Count()["CopyImage"]; n > 0 {
 		t.Errorf("%d copies were begun in vain", n)
 	}
 
 	west := pipeline.Target{Name: "west", Region: "eu-west-2", RoleARN: role(b.cloud.ID)} // of the same account
-	eu := pipeline.Target{Name: "eu", RoleARN: role("333333333333")}
+	eu = pipeline.Target{Name: "eu", RoleARN: role("333333333333")}
 	r := request(closed, us, west, eu)
 	ids, err := b.Publish(t.Context(), r)
 	b.must(err)

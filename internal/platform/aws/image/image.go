@@ -10,6 +10,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -36,12 +37,17 @@ type Images struct {
 	ssm       *ssm.Client
 	resolved  *cloud.Batcher[string, string] // by name
 	limits
+	asked struct {
+		sync.Mutex
+		shareable map[string]bool // images that others may launch, by ID: the keys of an image stay
+	}
 }
 
 // New returns the images of an installation.
 func New(s *stack.Stack, instances *instance.Instances) *Images {
 	m := &Images{stack: s, instances: instances, ec2: ec2.NewFromConfig(s.Config), ssm: ssm.NewFromConfig(s.Config), limits: limits{reportLimit, parameterLimit}}
 	m.resolved = cloud.NewBatcher(m.fetchParameters)
+	m.asked.shareable = map[string]bool{}
 	return m
 }
 

@@ -41,8 +41,8 @@ func (m *Images) Check(r pipeline.ImageDefinition) error {
 	if r.Publish == nil {
 		return nil
 	}
-	if r.Publish.Shared() && r.KMSKey == "" {
-		return pipeline.Errorf(pipeline.CodeInvalid, "check image "+r.Name, "publish.share_with: an image that is encrypted with the key of AWS can't be shared").
+	if r.Publish.Shared() && managed(r.KMSKey) {
+		return pipeline.Errorf(pipeline.CodeInvalid, "check image "+r.Name, "publish.share_with: an image that is encrypted with %s can't be shared", keyName(r.KMSKey)).
 			WithHint("Set kms_key to a key of this account that the others may use.")
 	}
 	return m.CheckPublication(*r.Publish)
@@ -53,7 +53,7 @@ func (m *Images) Check(r pipeline.ImageDefinition) error {
 var parameterName = regexp.MustCompile(`^(/?[A-Za-z0-9_.-]+|(/[A-Za-z0-9_.-]+)+)$`)
 
 // CheckPublication implements pipeline.Images. Whether the image itself has a key that others
-// may use, only its publication finds out.
+// may use, CheckTargets finds out.
 func (m *Images) CheckPublication(w pipeline.Publication) error {
 	invalid := func(hint, format string, args ...any) error {
 		return pipeline.Errorf(pipeline.CodeInvalid, "check publication", format, args...).WithHint("%s", hint)
@@ -68,9 +68,9 @@ func (m *Images) CheckPublication(w pipeline.Publication) error {
 		return nil
 	}
 	for _, region := range w.Regions {
-		if w.KMSKeys[region] == "" {
+		if key := w.KMSKeys[region]; managed(key) {
 			return invalid("Set it to a key of this account in that region.",
-				"publish.kms_keys has none for %s, and a copy that is encrypted with the key of AWS can't be shared", region)
+				"publish.kms_keys has no key of this account for %s, and a copy that is encrypted with %s can't be shared", region, keyName(key))
 		}
 	}
 	return nil
@@ -92,7 +92,7 @@ func (m *Images) Publish(ctx context.Context, r pipeline.PublishRequest) (map[st
 	if err != nil {
 		return nil, err
 	}
-	if err := m.shareable(ctx, image, to.accounts[home]); err != nil {
+	if err := m.shareable(ctx, opPublish, image, to.guests); err != nil {
 		return nil, err
 	}
 	given := r.Publication

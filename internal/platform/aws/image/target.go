@@ -7,6 +7,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
@@ -22,6 +23,7 @@ import (
 type reach struct {
 	keys     map[string]string   // of the copies, by region; empty: the key of AWS
 	accounts map[string][]string // that launch the image of a region
+	guests   []string            // others who launch the image itself, in words
 }
 
 // reachOf returns where targets need an image. Two keys for the copy in one region, and a copy
@@ -46,42 +48,76 @@ func (m *Images) reachOf(op string, p pipeline.Publication, targets []pipeline.T
 		}
 		if a := t.Account(); a != "" && a != account && !slices.Contains(to.accounts[region], a) {
 			to.accounts[region] = append(to.accounts[region], a)
+			if region == home {
+				to.guests = append(to.guests, t.Describe())
+			}
 		}
 	}
+	if p.Shared() {
+		to.guests = append(to.guests, "those in publish.share_with")
+	}
 	for _, t := range targets {
-		if a := t.Account(); a != "" && a != account && t.Region != "" && t.Region != home && to.keys[t.Region] == "" {
-			return to, pipeline.Errorf(pipeline.CodeInvalid, op, "%s needs a copy of the image that account %s may use, but a copy that is encrypted with the key of AWS can't be shared", t.Describe(), a).
+		if a := t.Account(); a != "" && a != account && t.Region != "" && t.Region != home && managed(to.keys[t.Region]) {
+			return to, pipeline.Errorf(pipeline.CodeInvalid, op, "%s needs a copy of the image that account %s may use, but a copy that is encrypted with %s can't be shared", t.Describe(), a, keyName(to.keys[t.Region])).
 				WithHint("Set kms_key of the target to a key of the ledger's account, %s, in %s.", account, t.Region)
 		}
 	}
 	return to, nil
 }
 
-// CheckTargets refuses, with CodeInvalid, a baked image from which nothing could be launched in
-// targets.
-func (m *Images) CheckTargets(r pipeline.ImageDefinition, targets []pipeline.Target) error {
-	op := "check image " + r.Name
-	var p pipeline.Publication
-	if r.Publish != nil {
-		p = *r.Publish
+// managed reports whether a key, as a configuration names it, is one of AWS's own, which no
+// other account can use.
+func managed(key string) bool { return key == "" || strings.Contains(key, "alias/aws/") }
+
+// keyName names a key of AWS.
+func keyName(key string) string {
+	if key == "" {
+		return "the account's default key for EBS"
 	}
-	to, err := m.reachOf(op, p, targets)
-	if err == nil && r.KMSKey == "" && len(to.accounts[m.stack.Config.Region]) > 0 {
-		err = unshareable(op, "the image", to.accounts[m.stack.Config.Region])
+	return key + ", a key of AWS"
+}
+
+// CheckTargets implements pipeline.Images. An image that exists is asked for its keys once.
+func (m *Images) CheckTargets(ctx context.Context, r pipeline.PublishRequest, key string) error {
+	const op = "check targets"
+	to, err := m.reachOf(op, r.Publication, r.Targets)
+	switch {
+	case err != nil || len(to.guests) == 0:
+		return err
+	case r.Image == "" && managed(key):
+		return unshareable(op, "the image that is baked", keyName(key), to.guests)
+	case r.Image == "":
+		return nil
+	}
+	m.asked.Lock()
+	defer m.asked.Unlock()
+	if m.asked.shareable[r.Image] {
+		return nil
+	}
+	image, ok, err := m.instances.Image(ctx, r.Image)
+	if err != nil || !ok || aws.ToString(image.OwnerId) != m.stack.Settings.Account() { // who may not share it bakes another first
+		return err
+	}
+	err = m.shareable(ctx, op, image, to.guests)
+	if pipeline.CodeOf(err) == pipeline.CodeNotAllowed {
+		return nil
+	}
+	if m.asked.shareable[r.Image] = err == nil; pipeline.IsNotFound(err) {
+		return nil
 	}
 	return err
 }
 
-// unshareable is the error for an image that other accounts need and can't use.
-func unshareable(op, image string, accounts []string) error {
-	return pipeline.Errorf(pipeline.CodeInvalid, op, "%s is encrypted with the key of AWS, and can't be shared with %v, where targets have environments", image, accounts).
+// unshareable is the error for an image that others need and can't use.
+func unshareable(op, image, key string, guests []string) error {
+	return pipeline.Errorf(pipeline.CodeInvalid, op, "%s is encrypted with %s, and AWS lets nobody share that with %s", image, key, strings.Join(guests, " and ")).
 		WithHint("Set kms_key of the penstock_baked_image to a key of the ledger's account with an alias below alias/penstock/, and let it bake again.")
 }
 
-// shareable refuses an image that is to be shared with accounts, and whose key can't be: the
+// shareable refuses an image that others are to launch, and whose key can't be shared: the
 // first thing, so that no copy is made in vain.
-func (m *Images) shareable(ctx context.Context, image types.Image, accounts []string) error {
-	if len(accounts) == 0 {
+func (m *Images) shareable(ctx context.Context, op string, image types.Image, guests []string) error {
+	if len(guests) == 0 {
 		return nil
 	}
 	keys, err := instance.Keys(ctx, m.ec2, image)
@@ -89,7 +125,7 @@ func (m *Images) shareable(ctx context.Context, image types.Image, accounts []st
 		return err
 	}
 	for _, key := range keys {
-		is, err := m.instances.Key(ctx, opPublish, key)
+		is, err := m.instances.Key(ctx, op, key)
 		if pipeline.CodeOf(err) == pipeline.CodeNotAllowed { // who may not look at a key may share it all the same
 			continue
 		}
@@ -97,7 +133,7 @@ func (m *Images) shareable(ctx context.Context, image types.Image, accounts []st
 			return err
 		}
 		if is.KeyManager == kmstypes.KeyManagerTypeAws {
-			return unshareable(opPublish, "image "+aws.ToString(image.ImageId), accounts)
+			return unshareable(op, "image "+aws.ToString(image.ImageId), keyName(key), guests)
 		}
 	}
 	return nil
