@@ -144,6 +144,15 @@ func (s Stage) AtTargets() []Stage {
 	return all
 }
 
+// AtPlaces returns the stage as it is wherever its environments are: at each of its targets, or
+// itself if it has none.
+func (s Stage) AtPlaces() []Stage {
+	if !s.Spread() {
+		return []Stage{s}
+	}
+	return s.AtTargets()
+}
+
 // Waves returns the stage as it is at each of its targets, wave by wave.
 func (s Stage) Waves() [][]Stage {
 	waves := map[int][]Stage{}
