@@ -40,6 +40,7 @@ type targets struct {
 
 	mu     sync.Mutex
 	opened map[pipeline.Target]*opening // by place
+	barred map[pipeline.Target]bool     // places by reader roles that are not for this caller
 }
 
 // opening is a target that is being opened, or has been.
@@ -60,11 +61,44 @@ func (t *targets) Open(ctx context.Context, at pipeline.Target) (pipeline.Platfo
 	return o.platform, nil
 }
 
+// Look implements pipeline.Targets. A reader role that does not trust who deploys is not tried
+// again by a process that may take the other one.
+func (t *targets) Look(ctx context.Context, at pipeline.Target) (pipeline.Platform, error) {
+	by := at
+	by.RoleARN = at.ReaderRoleARN
+	place := t.place(by)
+	t.mu.Lock()
+	barred := t.barred[place]
+	t.mu.Unlock()
+	if by.RoleARN == "" || barred {
+		return t.Open(ctx, at)
+	}
+	there, err := t.Open(ctx, by)
+	if !cloud.Is(err, "AccessDenied") {
+		return there, err
+	}
+	there, refused := t.Open(ctx, at)
+	if refused != nil {
+		return nil, t.unseen(at, err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.barred[place] = true
+	return there, nil
+}
+
+// unseen says what lets a caller look at a target, after AWS refused the reader role.
+func (t *targets) unseen(at pipeline.Target, err error) error {
+	return pipeline.Errorf(pipeline.CodeFailed, "look at "+at.Describe(), "%w", err).
+		WithHint("The role must exist, and trust %s with the external ID that is passed; and that caller must be allowed to take it.", t.home.ARN).
+		WithAdvice(pipeline.Advice{Verb: pipeline.VerbAllowReader, Value: at.ReaderRoleARN})
+}
+
 // newTargets returns the targets of a ledger, which is in a stack with a platform.
 func newTargets(home *cloud.Cloud, made bootstrap.Resources, platform func(*cloud.Cloud, bootstrap.Resources) *aws.Platform, logger hclog.Logger) *targets {
 	ours := &opening{done: make(chan struct{}), cloud: home, made: made, platform: platform(home, made)}
 	close(ours.done)
-	return &targets{home: home, stack: made.Stack, platform: platform, lender: lender{logger: logger}, opened: map[pipeline.Target]*opening{{}: ours}}
+	return &targets{home: home, stack: made.Stack, platform: platform, lender: lender{logger: logger}, opened: map[pipeline.Target]*opening{{}: ours}, barred: map[pipeline.Target]bool{}}
 }
 
 // place returns where a target is; that of the ledger is the zero one, however it is written.
@@ -85,7 +119,7 @@ func (t *targets) place(at pipeline.Target) pipeline.Target {
 func (t *targets) open(ctx context.Context, at pipeline.Target) (*opening, error) {
 	op := "open " + at.Describe()
 	if at.RoleARN != "" && at.Account() == "" {
-		return nil, pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not the ARN of a role", at.RoleARN).WithHint("Write role_arn like arn:aws:iam::123456789012:role/penstock-TargetRole.")
+		return nil, pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not the ARN of a role", at.RoleARN).WithHint("Write role_arn and reader_role_arn like arn:aws:iam::123456789012:role/penstock-TargetRole.")
 	}
 	place := t.place(at)
 	t.mu.Lock()
@@ -118,7 +152,20 @@ func (t *targets) ask(ctx context.Context, at pipeline.Target) ([]audit.Answer, 
 		opened.State, opened.Hint = audit.Doubt, "Bring it up to date, with credentials of that account."
 		opened.Text += fmt.Sprintf(", but has version %d of the template, and this program has version %d", version, bootstrap.TemplateVersion)
 	}
-	return append([]audit.Answer{opened}, audit.New(o.cloud.Config, o.made).Ask(ctx)...), nil
+	answers := []audit.Answer{opened}
+	if role := at.ReaderRoleARN; role != "" {
+		answers = append(answers, t.askReader(ctx, at))
+	}
+	return append(answers, audit.New(o.cloud.Config, o.made).Ask(ctx)...), nil
+}
+
+// askReader asks whether the reader role of a target can be taken.
+func (t *targets) askReader(ctx context.Context, at pipeline.Target) audit.Answer {
+	at.RoleARN = at.ReaderRoleARN
+	if _, err := t.open(ctx, at); err != nil {
+		return audit.Answer{Check: "targets", State: audit.Doubt, Text: fmt.Sprintf("the reader role can't be used by %s: %v", t.home.ARN, err), Hint: "Name the caller among the readers there, and the role among the reader roles of the ledger's stack."}
+	}
+	return audit.Answer{Check: "targets", Text: "the reader role can be used"}
 }
 
 // begin opens a target, and forgets it again if that fails.

@@ -193,7 +193,7 @@ func cardOf(st *pipeline.State, v report.StageView) card {
 func (c card) Cut() bool { return c.Short != c.Node.Name }
 
 // Drifted reports whether somebody else has changed the infrastructure of the stage.
-func (c card) Drifted() bool { return c.Drift != nil && c.Drift.Any() }
+func (c card) Drifted() bool { return slices.ContainsFunc(c.Drifts(), pipeline.Drift.Any) }
 
 // News reports whether another build comes than the current one.
 func (c card) News() bool { return c.Comes.ID != "" && c.Comes.ID != c.Holds.ID }

@@ -144,6 +144,7 @@ func (p *pages) functions() template.FuncMap {
 		"changed":   ask.Changed,
 		"act":       ask.Act,
 		"drifted":   reason.Drifted,
+		"targetof":  func(stage string) string { _, target := pipeline.CutTarget(stage); return target },
 		"unlisted":  ask.Unlisted,
 		"refusal":   ask.Refusal,
 		"replan":    ask.Replan,

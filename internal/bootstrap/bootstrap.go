@@ -42,7 +42,7 @@ const DefaultName = "penstock"
 
 // TemplateVersion is the version of the template that this program brings. It equals
 // the template's output of that name.
-const TemplateVersion = 6
+const TemplateVersion = 7
 
 // minimumVersion is the oldest template that this program works with.
 const minimumVersion = 1

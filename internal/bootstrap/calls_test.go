@@ -37,7 +37,7 @@ func TestPoliciesFitTheCalls(t *testing.T) {
 			}
 		}
 	}
-	for _, role := range []string{cloudtest.Deployer, cloudtest.Launcher, cloudtest.Approver, targetRole} {
+	for _, role := range []string{cloudtest.Deployer, cloudtest.Launcher, cloudtest.Approver, targetRole, targetReaderRole} {
 		for _, action := range allowed(d.Role(role).Policies) {
 			if !anybody[action] && rarer[action] == "" {
 				t.Errorf("%s allows %s, which nothing calls", role, action)

@@ -43,8 +43,9 @@ type Resources struct {
 	ApproverRole              string   `json:"approver_role,omitempty"`
 	DeployerRole              string   `json:"deployer_role,omitempty"`
 	LauncherRole              string   `json:"launcher_role,omitempty"`
-	TargetRole                string   `json:"target_role,omitempty"` // that runs environments of other stacks' pipelines; empty before version 6
-	ExternalID                string   `json:"external_id,omitempty"` // that who takes the target role must pass
+	TargetRole                string   `json:"target_role,omitempty"`        // that runs environments of other stacks' pipelines; empty before version 6
+	TargetReaderRole          string   `json:"target_reader_role,omitempty"` // that looks at them; empty before version 7, and where nobody may take it
+	ExternalID                string   `json:"external_id,omitempty"`        // that who takes a role of the target must pass
 	RunnerRole                string   `json:"runner_role,omitempty"`
 	ReaderRole                string   `json:"reader_role,omitempty"`    // of those who read from elsewhere; empty where there are none
 	RunnerProject             string   `json:"runner_project,omitempty"` // of CodeBuild, that runs steps; name
@@ -150,7 +151,7 @@ func (s *Stack) resources(found *types.Stack, version int) Resources {
 		TestSecurityGroup:     o["TestSecurityGroup"],
 		InstanceSecurityGroup: o["InstanceSecurityGroup"], LoadBalancerSecurityGroup: o["LoadBalancerSecurityGroup"], BuilderSecurityGroup: o["BuilderSecurityGroup"],
 		SchedulerRole: o["SchedulerRole"], LauncherSchedulerRole: o["LauncherSchedulerRole"], LauncherScheduleGroup: o["LauncherScheduleGroup"], ApproverRole: o["ApproverRole"], DeployerRole: o["DeployerRole"],
-		LauncherRole: o["LauncherRole"], RunnerRole: o["RunnerRole"], ReaderRole: o["ReaderRole"], TargetRole: o["TargetRole"], ExternalID: external,
+		LauncherRole: o["LauncherRole"], RunnerRole: o["RunnerRole"], ReaderRole: o["ReaderRole"], TargetRole: o["TargetRole"], TargetReaderRole: o["TargetReaderRole"], ExternalID: external,
 		RunnerProject: o["RunnerProject"], StepRole: o["StepRole"], ApplyProject: o["ApplyProject"], WebhookURL: o["WebhookUrl"], CILogGroup: o["CiLogGroup"],
 	}
 }

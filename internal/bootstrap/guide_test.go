@@ -18,11 +18,11 @@ const guide = "../../tools/templates/guides/iam.md.tmpl"
 // The guide to IAM lists what the policies say. With PENSTOCK_UPDATE it is written.
 func TestGuideToIAM(t *testing.T) {
 	t.Parallel()
-	given := map[string]string{"Readers": "arn:aws:iam::222222222222:root", "RepositoryToken": "/ci/token", "WebhookSecret": "/ci/webhook-secret", "TargetRoles": "arn:aws:iam::222222222222:role/penstock-TargetRole"}
+	given := map[string]string{"RepositoryToken": "/ci/token", "WebhookSecret": "/ci/webhook-secret", "TargetRoles": "arn:aws:iam::222222222222:role/penstock-TargetRole"}
 	maps.Copy(given, asTarget)
 	d := withCI(t, given)
 	var b strings.Builder
-	for _, role := range []string{"ApproverRole", "LauncherRole", "ReaderRole", "DeployerRole", "TargetRole", "RunnerRole", "StepRole", "InstanceRole", "TestInstanceRole", "BuilderInstanceRole", "SchedulerRole", "LauncherSchedulerRole", "ApplyTriggerRole", "LookRole", "PipeRole"} {
+	for _, role := range []string{"ApproverRole", "LauncherRole", "ReaderRole", "DeployerRole", "TargetRole", "TargetReaderRole", "RunnerRole", "StepRole", "InstanceRole", "TestInstanceRole", "BuilderInstanceRole", "SchedulerRole", "LauncherSchedulerRole", "ApplyTriggerRole", "LookRole", "PipeRole"} {
 		fmt.Fprintf(&b, "#### %s\n\n| statement | effect | actions |\n| --- | --- | --- |\n", role)
 		for _, s := range d.Role(role).Policies {
 			actions := slices.Sorted(slices.Values(s.Actions))

@@ -59,10 +59,10 @@ type Parameters struct {
 	Deployers      []string          // ARNs of who may take the deployer role; default everybody of the account whose own policies say so
 	Trusted        []string          // ARNs of who may take the target role; the target needs some
 	TargetRoles    []string          // ARNs of target roles of other stacks, which deployers may take; default none
-	ExternalID     string            // that the Deployers and the Trusted must pass; default none
-	Readers        []string          // ARNs of who may take the reader role, of other accounts, too; default nobody, and no such role
-	ReaderExternal string            // that they must pass as external ID; default none
-	ReaderRoles    []string          // ARNs of reader roles of other stacks, which deployers may take; default none
+	ExternalID     string            // that the Deployers, the Trusted and the Readers of a target must pass; default none
+	Readers        []string          // ARNs of who may take the reader role, of the record or of a target, of other accounts, too; default nobody, and no such role
+	ReaderExternal string            // that they must pass as external ID to read the record; default none
+	ReaderRoles    []string          // ARNs of reader roles of other stacks, which approvers, deployers and launchers may take; default none
 	OIDCProvider   string            // ARN of a provider whose OIDCSubjects may take that role with web identity; default none
 	OIDCSubjects   []string          // with * and ?
 	OIDCAudience   string            // of their tokens; default "sts.amazonaws.com"

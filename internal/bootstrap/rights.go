@@ -67,7 +67,7 @@ func (r Resources) Rights(partition, region, account string) (list []Right) {
 // does not have.
 func (r Resources) RoleARN(name string) string {
 	return map[string]string{
-		"ApproverRole": r.ApproverRole, "DeployerRole": r.DeployerRole, "LauncherRole": r.LauncherRole, "RunnerRole": r.RunnerRole, "ReaderRole": r.ReaderRole, "StepRole": r.StepRole, "TargetRole": r.TargetRole,
+		"ApproverRole": r.ApproverRole, "DeployerRole": r.DeployerRole, "LauncherRole": r.LauncherRole, "RunnerRole": r.RunnerRole, "ReaderRole": r.ReaderRole, "StepRole": r.StepRole, "TargetRole": r.TargetRole, "TargetReaderRole": r.TargetReaderRole,
 		"InstanceRole": r.InstanceRole, "TestInstanceRole": r.TestInstanceRole, "BuilderInstanceRole": r.BuilderInstanceRole, "SchedulerRole": r.SchedulerRole, "LauncherSchedulerRole": r.LauncherSchedulerRole,
 	}[name]
 }

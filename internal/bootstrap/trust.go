@@ -94,6 +94,9 @@ func (p Parameters) checkTarget(list []types.Parameter) error {
 			WithHint("Pass --trust with the deployer role of the stack that has the ledger, and --external-id.")
 	case has["Target"] != "yes" && has["TrustedBy"] != "":
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "--trust is about the role of a target, and the stack is none").WithHint("Create the part %s, too, or leave it out.", PartTarget)
+	case has["Support"] != "yes" && has["ReaderExternalId"] != "":
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "--reader-external-id is about who reads a record, which the stack does not have").
+			WithHint("Leave it out: --external-id is for all who may take a role of a target.")
 	case has["Support"] != "yes" && has["TargetRoles"] != "":
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "--target-roles is about the deployer role, which the stack does not have").WithHint("Pass it to the stack that has the ledger.")
 	}

@@ -47,7 +47,9 @@ func newBootstrap(f *factory, runF func(context.Context, *bootstrapOptions) erro
 			"argument creates one of them; CI includes the support.\n\n" +
 			"The argument target is for another account or region, where stages of pipelines have environments (aws and\n" +
 			"targets of penstock_stage). It creates the network, a bucket, security groups and roles there. --trust names who\n" +
-			"may take its role: the deployer role of the stack that has the ledger, which --target-roles there lets do so.\n\n" +
+			"may take its role: the deployer role of the stack that has the ledger, which --target-roles there lets do so.\n" +
+			"--readers names who may take its reader role, to look at what runs there: that deployer role, the approver role\n" +
+			"and the launcher role, which --reader-roles there lets do so.\n\n" +
 			"CI is a CodeBuild project for steps of stages with runner = \"codebuild\". With --repository, another project\n" +
 			"applies the Terraform configuration there: when a commit comes, and when somebody approves, rejects or promotes.\n" +
 			"So AWS itself moves the pipelines. The configuration must have a backend for its state; the s3 backend can keep\n" +
@@ -94,10 +96,10 @@ func (o *bootstrapOptions) flags(c *cobra.Command) {
 	flags.StringSliceVar(&p.Deployers, "deployers", nil, "ARNs of roles, users or accounts that may take the deployer role (default: everybody of the account whose own policies say so)")
 	flags.StringSliceVar(&p.Trusted, "trust", nil, "ARNs of roles, users or accounts that may take the role of a target: the deployer role of the stack with the ledger")
 	flags.StringSliceVar(&p.TargetRoles, "target-roles", nil, "ARNs of the roles of all targets of this stack's pipelines, which the deployer role may take")
-	flags.StringVar(&p.ExternalID, "external-id", "", "the external ID that must be passed by those of --deployers and of --trust")
-	flags.StringSliceVar(&p.Readers, "readers", nil, "ARNs of roles, users or accounts, of other accounts, too, that may take the reader role, with which penstock_passed reads what has passed here (default: nobody, and no such role)")
-	flags.StringVar(&p.ReaderExternal, "reader-external-id", "", "the external ID that those of --readers must pass")
-	flags.StringSliceVar(&p.ReaderRoles, "reader-roles", nil, "ARNs of reader roles of other stacks that deployers may take, for penstock_passed")
+	flags.StringVar(&p.ExternalID, "external-id", "", "the external ID that must be passed by those of --deployers and of --trust, and by those of --readers of a target")
+	flags.StringSliceVar(&p.Readers, "readers", nil, "ARNs of roles, users or accounts, of other accounts, too, that may take the reader role: with it penstock_passed reads what has passed here, and people see what runs in a target (default: nobody, and no such role)")
+	flags.StringVar(&p.ReaderExternal, "reader-external-id", "", "the external ID that those of --readers must pass for penstock_passed")
+	flags.StringSliceVar(&p.ReaderRoles, "reader-roles", nil, "ARNs of reader roles of other stacks, for penstock_passed and of targets, that approvers, deployers and launchers may take")
 	flags.StringVar(&p.OIDCProvider, "oidc-provider", "", "the ARN of an OpenID Connect provider, of a CI server, whose tokens may take the deployer role; with --oidc-subjects")
 	flags.StringSliceVar(&p.OIDCSubjects, "oidc-subjects", nil, "the subjects of those tokens, with * and ?, such as repo:acme/pipeline:ref:refs/heads/main")
 	flags.StringVar(&p.OIDCAudience, "oidc-audience", "", "the audience of those tokens (default sts.amazonaws.com)")
@@ -320,7 +322,7 @@ func (o *bootstrapOptions) print(r bootstrap.Resources) error {
 		{"bucket", r.Bucket}, {"table", r.Table}, {"topic", r.Topic}, {"instance profile", r.InstanceProfile},
 		{"test instance profile", r.TestInstanceProfile}, {"builder instance profile", r.BuilderInstanceProfile},
 		{"instance security group", r.InstanceSecurityGroup}, {"test security group", r.TestSecurityGroup}, {"builder security group", r.BuilderSecurityGroup}, {"load balancer security group", r.LoadBalancerSecurityGroup},
-		{"approver role", r.ApproverRole}, {"deployer role", r.DeployerRole}, {"launcher role", r.LauncherRole}, {"runner role", r.RunnerRole}, {"target role", r.TargetRole}, {"reader role", r.ReaderRole},
+		{"approver role", r.ApproverRole}, {"deployer role", r.DeployerRole}, {"launcher role", r.LauncherRole}, {"runner role", r.RunnerRole}, {"target role", r.TargetRole}, {"target reader role", r.TargetReaderRole}, {"reader role", r.ReaderRole},
 		{"scheduler role", r.SchedulerRole}, {"launcher scheduler role", r.LauncherSchedulerRole}, {"launcher schedule group", r.LauncherScheduleGroup}, {"step role", r.StepRole}, {"runner project", r.RunnerProject}, {"apply project", r.ApplyProject}, {"webhook url", r.WebhookURL}, {"ci log group", r.CILogGroup},
 	} {
 		if row[1] != "" {
@@ -335,20 +337,24 @@ func (o *bootstrapOptions) print(r bootstrap.Resources) error {
 
 // printTarget prints what a stage says to have its environments in a stack.
 func (o *bootstrapOptions) printTarget(r bootstrap.Resources) error {
-	lines := [][2]string{{"role_arn", r.TargetRole}, {"external_id", r.ExternalID}, {"region", r.Region()}}
+	lines := [][2]string{{"role_arn", r.TargetRole}, {"reader_role_arn", r.TargetReaderRole}, {"external_id", r.ExternalID}, {"region", r.Region()}}
 	if r.Stack != bootstrap.DefaultName {
 		lines = append(lines, [2]string{"stack", r.Stack})
+	}
+	width, looks := len("external_id"), ""
+	if r.TargetReaderRole != "" {
+		width, looks = len("reader_role_arn"), " --reader-roles "+r.TargetReaderRole
 	}
 	var b strings.Builder
 	for _, line := range lines {
 		if line[1] != "" {
-			fmt.Fprintf(&b, "    %-11s = %q\n", line[0], line[1])
+			fmt.Fprintf(&b, "    %-*s = %q\n", width, line[0], line[1])
 		}
 	}
 	_, err := fmt.Fprintf(o.Out, "\nA stage has its environments here with:\n\n  aws = {\n%s  }\n\n"+
 		"As one of several places, the same lines with a name of its own stand in targets. The deployer role of the stack with\n"+
 		"the ledger may take the role once it is in --target-roles there, with those of all other targets:\n\n"+
-		"  penstock bootstrap --target-roles %s\n", b.String(), r.TargetRole)
+		"  penstock bootstrap --target-roles %s%s\n", b.String(), r.TargetRole, looks)
 	return err
 }
 

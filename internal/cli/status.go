@@ -117,6 +117,7 @@ type statusTarget struct {
 	Endpoint    string                     `json:"endpoint,omitempty"`
 	Instances   int                        `json:"instances,omitempty"` // that the environment is to have
 	Healthy     int                        `json:"healthy,omitempty"`   // of them
+	Drift       *pipeline.Drift            `json:"drift,omitempty" shape:"drift"`
 }
 
 // statusChannel is the name by which a stage publishes images.
@@ -336,7 +337,7 @@ func describeCurrent(v report.StageView) statusCurrent {
 		c.Environment, c.Endpoint, c.Instances, c.Healthy = env.ID, env.Endpoint, env.Instances, env.Healthy
 	}
 	for _, t := range v.Current.Targets {
-		target := statusTarget{Name: t.Name, Wave: t.Wave, Build: t.Build, statusNamed: namedBuild(v.Build(t.Build)), Since: t.Since}
+		target := statusTarget{Drift: v.DriftAt(t.Name), Name: t.Name, Wave: t.Wave, Build: t.Build, statusNamed: namedBuild(v.Build(t.Build)), Since: t.Since}
 		if env := t.Environment; env != nil {
 			target.Environment, target.Status, target.Reason, target.Endpoint = env.ID, env.Status, env.Reason, env.Endpoint
 			target.Instances, target.Healthy = env.Instances, env.Healthy

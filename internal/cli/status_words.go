@@ -155,8 +155,10 @@ func comes(v report.StageView, when func(time.Time) string) string {
 	if f := v.Finish; f != nil && !f.Due {
 		text += "  service.finish is due at " + pipeline.Moment(f.DueAt.UTC())
 	}
-	if drift := reason.Drift(v.Drift, when); drift != "" {
-		text += "  " + drift
+	for _, d := range v.Drifts() {
+		if drift := reason.Drift(&d, when); drift != "" {
+			text += "  " + drift
+		}
 	}
 	return strings.TrimSpace(text)
 }

@@ -28,6 +28,11 @@ func (m memTargets) Open(_ context.Context, t pipeline.Target) (pipeline.Platfor
 	return memPlatform{life: m.life}, nil
 }
 
+// Look implements pipeline.Targets.
+func (m memTargets) Look(ctx context.Context, t pipeline.Target) (pipeline.Platform, error) {
+	return m.Open(ctx, t)
+}
+
 // at makes targets, each of a wave of its own unless the name says another, as in "eu/2".
 func at(names ...string) (all []pipeline.StageTarget) {
 	for i, name := range names {

@@ -202,8 +202,13 @@ func (s then) opens(stage, build string, say func(pipeline.Notice)) {
 
 // ofDrift says which infrastructure somebody else changed.
 func ofDrift(d pipeline.Drift) pipeline.Notice {
-	return pipeline.Notice{Kind: pipeline.NoticeDrift, Stage: d.Stage, Build: d.Build, Environment: d.Stage,
-		Text: fmt.Sprintf("The infrastructure of %s differs from what was applied: %s.", d.Stage, strings.Join(reason.DriftedResources(d, 3), ", "))}
+	stage, target := pipeline.CutTarget(d.Stage)
+	what := stage
+	if target != "" {
+		what += " at target " + target
+	}
+	return pipeline.Notice{Kind: pipeline.NoticeDrift, Stage: stage, Build: d.Build, Environment: d.Stage,
+		Text: fmt.Sprintf("The infrastructure of %s differs from what was applied: %s.", what, strings.Join(reason.DriftedResources(d, 3), ", "))}
 }
 
 func ofEnvironment(r pipeline.Raised) pipeline.Notice {

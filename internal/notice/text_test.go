@@ -82,6 +82,8 @@ func TestNotices(t *testing.T) {
 		"drift": {base().Event(DriftChecked, Facts{Drift: &Drift{Stage: "production", Total: 250, At: began, Since: began, Changes: []ModuleChange{
 			{Address: "acme_database.main", Action: ModuleDestroy}, {Address: "acme_dns.a", Action: ModuleUpdate}, {Address: "acme_dns.b", Action: ModuleUpdate}, {Address: "acme_dns.c", Action: ModuleUpdate}}}}),
 			[]string{"drift production: The infrastructure of production differs from what was applied: acme_database.main is gone, acme_dns.a was changed, acme_dns.b was changed, and 247 more."}},
+		"drift at a target": {base().Event(DriftChecked, Facts{Drift: &Drift{Stage: "production@eu", Total: 1, At: began, Since: began, Changes: []ModuleChange{{Address: "acme_dns.a", Action: ModuleUpdate}}}}),
+			[]string{"drift production: The infrastructure of production at target eu differs from what was applied: acme_dns.a was changed."}},
 		"the same drift": {base().Event(DriftChecked, Facts{Drift: &Drift{Stage: "production", Total: 1, At: began.Add(time.Hour), Since: began, Changes: []ModuleChange{{Address: "acme_dns.a", Action: ModuleUpdate}}}}), nil},
 		"no drift":       {base().Event(DriftChecked, Facts{Drift: &Drift{Stage: "production", At: began}}), nil},
 	} {

@@ -81,6 +81,7 @@ const (
 	VerbCreateTarget  Verb = "create_target" // a stack where environments are, in the account of a target
 	VerbUpdateTarget  Verb = "update_target"
 	VerbAllowTarget   Verb = "allow_target" // let deployers take the role of a target: Value
+	VerbAllowReader   Verb = "allow_reader" // let people take the reader role of another stack: Value
 	VerbDestroyStack  Verb = "destroy_stack"
 	VerbDecideRole    Verb = "decide_role" // assume the stack's role that may decide
 )

@@ -98,10 +98,10 @@ func ListChanges(changes []ModuleChange) []ModuleChange {
 
 // PlanBasis returns the Basis of a plan that is made now of a build in a stage's persistent
 // environment. It is empty if there is nothing to plan: for a stage without such an
-// environment, and a build without a module.
+// environment, or with one at each of several targets, and a build without a module.
 func PlanBasis(s *State, stage Stage, build string) string {
 	m, of := s.Pipeline.Module, s.Builds[build].Module
-	if m == nil || of == nil || !stage.Persistent() {
+	if m == nil || of == nil || !stage.Persistent() || stage.Spread() {
 		return ""
 	}
 	env, _ := s.RunEnvironment(stage.Name, ForStage)
@@ -123,10 +123,11 @@ func PlanOf(s *State, stage Stage, build string) (p StagePlan, current, stored b
 }
 
 // Releases returns the stages whose persistent environments a build reaches next when it goes
-// through a stage: the stage itself if it has one, else the nearest below it, in order.
+// through a stage: the stage itself if it has one, else the nearest below it, in order. One with
+// several targets is returned as it is at each.
 func Releases(s *State, stage Stage) []Stage {
 	if stage.Persistent() {
-		return []Stage{stage}
+		return stage.AtPlaces()
 	}
 	var found []Stage
 	reached, seen := []string{stage.Name}, map[string]bool{stage.Name: true}
@@ -139,7 +140,7 @@ func Releases(s *State, stage Stage) []Stage {
 			}
 			seen[below.Name] = true
 			if below.Persistent() {
-				found = append(found, below)
+				found = append(found, below.AtPlaces()...)
 			} else {
 				reached = append(reached, below.Name)
 			}

@@ -16,19 +16,21 @@ import (
 // region of AWS, or a directory of its own on the local platform. The zero Target is where the
 // ledger is.
 type Target struct {
-	Name       string `json:"name,omitempty"`        // unique in the stage; empty for the only one
-	RoleARN    string `json:"role_arn,omitempty"`    // to be assumed there; empty: the caller's own
-	ExternalID string `json:"external_id,omitempty"` // that the role asks for
-	Region     string `json:"region,omitempty"`      // empty: that of the ledger
-	Stack      string `json:"stack,omitempty"`       // that made the network and the roles there; empty: of the name of the ledger's
-	KMSKey     string `json:"kms_key,omitempty"`     // of the ledger's account in that region, that encrypts the copies of images; empty: the account's own
+	Name    string `json:"name,omitempty"`     // unique in the stage; empty for the only one
+	RoleARN string `json:"role_arn,omitempty"` // to be assumed there; empty: the caller's own
+	// ReaderRoleARN is the role to be assumed there by who only looks; empty: RoleARN.
+	ReaderRoleARN string `json:"reader_role_arn,omitempty"`
+	ExternalID    string `json:"external_id,omitempty"` // that the roles ask for
+	Region        string `json:"region,omitempty"`      // empty: that of the ledger
+	Stack         string `json:"stack,omitempty"`       // that made the network and the roles there; empty: of the name of the ledger's
+	KMSKey        string `json:"kms_key,omitempty"`     // of the ledger's account in that region, that encrypts the copies of images; empty: the account's own
 }
 
 // Home reports whether the target is where the ledger is.
 func (t Target) Home() bool { return t.Place() == Target{} }
 
-// Place returns the target without its name and without what concerns images: two targets of
-// one place are in the same account and region.
+// Place returns the target without its name, without what concerns images and without who
+// looks at it: two targets of one place are in the same account and region.
 func (t Target) Place() Target {
 	p := Target{RoleARN: t.RoleARN, ExternalID: t.ExternalID, Region: t.Region, Stack: t.Stack}
 	if p == (Target{}) { // the local platform keeps targets apart by their names
@@ -69,6 +71,9 @@ type Targets interface {
 	// has a ledger of its own, whose garbage collection would end what this ledger knows of;
 	// CodeFailed where its role can't be assumed or its stack is not there.
 	Open(ctx context.Context, t Target) (Platform, error)
+	// Look returns the platform of a target for who only looks at its environments: with the
+	// rights of its reader role, if it has one that the caller may take, else as Open.
+	Look(ctx context.Context, t Target) (Platform, error)
 }
 
 // StageTarget is one of the places that a stage deploys to.
@@ -139,6 +144,15 @@ func (s Stage) AtTargets() []Stage {
 	return all
 }
 
+// AtPlaces returns the stage as it is wherever its environments are: at each of its targets, or
+// itself if it has none.
+func (s Stage) AtPlaces() []Stage {
+	if !s.Spread() {
+		return []Stage{s}
+	}
+	return s.AtTargets()
+}
+
 // Waves returns the stage as it is at each of its targets, wave by wave.
 func (s Stage) Waves() [][]Stage {
 	waves := map[int][]Stage{}
@@ -183,6 +197,15 @@ func EnvironmentOf(s *State, stage Stage, purpose EnvironmentPurpose) (Environme
 		}
 	}
 	return found, true
+}
+
+// LookedAt returns the target of an environment, with the reader role that its stage has by
+// now: who may look is not a property of what runs.
+func LookedAt(s *State, env Environment) Target {
+	if stage, ok := StageOf(s, env.Stage); ok && stage.At.Place() == env.Target.Place() {
+		env.Target.ReaderRoleARN = stage.At.ReaderRoleARN
+	}
+	return env.Target
 }
 
 // LeftTargets returns the recorded names of a stage at targets that it no longer has, and

@@ -31,6 +31,14 @@ type Places struct {
 // New returns the places of a ledger. With nil, all is where the ledger is.
 func New(home pipeline.Platform, targets pipeline.Targets) Places { return Places{home, targets} }
 
+// Look returns the platform of a target for who only looks at its environments.
+func (p Places) Look(t pipeline.Target) pipeline.Platform {
+	if t.Home() {
+		return p.home
+	}
+	return &remote{Platform: p.home, places: p, target: t, looks: true}
+}
+
 // At returns the platform of a target. Where it can't be opened, each of its methods says why.
 func (p Places) At(t pipeline.Target) pipeline.Platform {
 	if t.Home() {
@@ -63,7 +71,7 @@ func (p Places) Describe(ctx context.Context, environments ...pipeline.Environme
 	var wg sync.WaitGroup
 	for place, asked := range ids {
 		wg.Go(func() {
-			reports, err := p.At(names[place]).Describe(ctx, asked...)
+			reports, err := p.Look(names[place]).Describe(ctx, asked...)
 			mu.Lock()
 			defer mu.Unlock()
 			for id, report := range reports {
@@ -90,6 +98,7 @@ type remote struct {
 	pipeline.Platform
 	places Places
 	target pipeline.Target
+	looks  bool // only, with the rights of a reader
 	by     []pipeline.Fence
 }
 
@@ -105,7 +114,11 @@ func (r *remote) open(ctx context.Context) (pipeline.Platform, error) {
 	if r.places.targets == nil {
 		return nil, pipeline.Errorf(pipeline.CodeInvalid, "open "+r.target.Describe(), "environments can only be where the ledger is")
 	}
-	there, err := r.places.targets.Open(ctx, r.target)
+	open := r.places.targets.Open
+	if r.looks {
+		open = r.places.targets.Look
+	}
+	there, err := open(ctx, r.target)
 	if err != nil || len(r.by) == 0 {
 		return there, err
 	}

@@ -101,7 +101,7 @@ func (d *pipelineDataSource) Read(ctx context.Context, req datasource.ReadReques
 		item := pipelineDataItem{
 			Type: types.StringValue(string(s.Type)), After: types.ListValueMust(types.StringType, after), Current: orNull(at.Current.Build),
 			Candidate: orNull(at.Move.Candidate.ID), Passed: flattenPassed(m.Name.ValueString(), name, orNull(at.Passed)), Status: types.StringValue(string(at.Status)),
-			WaitingFor: orNull(reason.WaitingFor(at.Next)), Run: orNull(at.Run.ID), Log: orNull(at.Log), Artifact: types.StringNull(), Endpoint: types.StringNull(), Drift: flattenDrift(at.Drift),
+			WaitingFor: orNull(reason.WaitingFor(at.Next)), Run: orNull(at.Run.ID), Log: orNull(at.Log), Artifact: types.StringNull(), Endpoint: types.StringNull(), Drift: flattenDrift(at),
 		}
 		if at.Artifact != nil {
 			item.Artifact = types.StringValue(at.Artifact.Digest)

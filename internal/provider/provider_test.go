@@ -25,6 +25,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/decision"
+	"github.com/penstock-io/terraform-provider-penstock/internal/module/moduletest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/supervisor"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
@@ -34,6 +35,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	moduletest.Serve()
 	process.Guard()
 	supervisor.Main()
 	if len(os.Args) > 1 && os.Args[1] == "serve" {

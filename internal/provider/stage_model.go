@@ -273,7 +273,7 @@ func flattenStatus(st report.StageView, p pipeline.Pipeline, m *stageModel) {
 	m.ImageID, m.Endpoint = orNull(st.Image), types.StringNull()
 	m.Instances = intOrNull(st.Stage.Instances(p))
 	flattenByTarget(st.Current.Targets, m)
-	m.Drift = flattenDrift(st.Drift)
+	m.Drift = flattenDrift(st)
 	m.Published = flattenPublished(st.Channel)
 	m.FinishDue = types.StringNull()
 	if st.Move.Action == gate.ActionFinish {

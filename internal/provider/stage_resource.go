@@ -315,7 +315,7 @@ func (r *stageResource) Read(ctx context.Context, req resource.ReadRequest, resp
 		flattenStage(ctx, st, stage, schemaOf(ctx, r), &m, &resp.Diagnostics)
 	}
 	status := r.session.Engine.Reports.StageViewIn(st, stage)
-	status.Drift = r.session.drift(ctx, stage, &resp.Diagnostics)
+	r.session.drift(ctx, &status, &resp.Diagnostics)
 	flattenStatus(status, st.Pipeline, &m)
 	noteRead(ctx, resp.Private, position, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)

@@ -29,6 +29,7 @@ import (
 // placeModel is where in AWS environments are.
 type placeModel struct {
 	RoleARN    types.String `tfsdk:"role_arn"`
+	ReaderRole types.String `tfsdk:"reader_role_arn"`
 	ExternalID types.String `tfsdk:"external_id"`
 	Region     types.String `tfsdk:"region"`
 	Stack      types.String `tfsdk:"stack"`
@@ -41,6 +42,7 @@ type targetModel struct {
 	Wave       types.Int64  `tfsdk:"wave"`
 	Instances  types.Int64  `tfsdk:"instances"`
 	RoleARN    types.String `tfsdk:"role_arn"`
+	ReaderRole types.String `tfsdk:"reader_role_arn"`
 	ExternalID types.String `tfsdk:"external_id"`
 	Region     types.String `tfsdk:"region"`
 	Stack      types.String `tfsdk:"stack"`
@@ -57,19 +59,31 @@ var rolePattern = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$`)
 
 func placeAttributes() map[string]schema.Attribute {
 	return map[string]schema.Attribute{
-		"role_arn":    optional("ARN of the role to assume in the account: `TargetRole` of the stack that `penstock bootstrap target` makes there. Default: the account of the provider, by its own credentials.", stringvalidator.RegexMatches(rolePattern, "must be the ARN of a role")),
-		"external_id": optional("External ID that the trust policy of the role asks for.", stringvalidator.LengthBetween(2, 1224)),
-		"region":      optional("Region. Default: that of the provider.", stringvalidator.RegexMatches(regionPattern, "must be a region, as in eu-west-2")),
-		"stack":       optional("Name of the stack there that `penstock bootstrap target` made. Default: the name of the provider's stack.", stringvalidator.LengthAtLeast(1)),
-		"kms_key":     optional("KMS key of the provider's account, in that region, that encrypts the copies of images. An account that is not the provider's needs one. Default: the account's default key for EBS there.", stringvalidator.LengthAtLeast(1)),
+		"role_arn":        optional("ARN of the role to assume in the account: `TargetRole` of the stack that `penstock bootstrap target` makes there. Default: the account of the provider, by its own credentials.", stringvalidator.RegexMatches(rolePattern, "must be the ARN of a role")),
+		"reader_role_arn": optional("ARN of the role to assume in the account by whoever only looks at what runs there, as approvers and launchers do with `penstock status` and the board: `TargetReaderRole` of that stack. A change takes effect at once, and replaces nothing. Default: that of `role_arn`, which deployers alone may assume.", isRoleARN()),
+		"external_id":     optional("External ID that the trust policies of the roles ask for.", stringvalidator.LengthBetween(2, 1224)),
+		"region":          optional("Region. Default: that of the provider.", stringvalidator.RegexMatches(regionPattern, "must be a region, as in eu-west-2")),
+		"stack":           optional("Name of the stack there that `penstock bootstrap target` made. Default: the name of the provider's stack.", stringvalidator.LengthAtLeast(1)),
+		"kms_key":         optional("KMS key of the provider's account, in that region, that encrypts the copies of images. An account that is not the provider's needs one. Default: the account's default key for EBS there.", stringvalidator.LengthAtLeast(1)),
 	}
 }
 
 func placeAttribute() schema.SingleNestedAttribute {
 	return schema.SingleNestedAttribute{
-		Optional: true, Attributes: placeAttributes(), PlanModifiers: []planmodifier.Object{objectplanmodifier.RequiresReplace()},
-		MarkdownDescription: "Where the stage's environments are, if not where the pipeline is: another account, another region, or both. Images are shared and copied there before a run needs them. A change replaces the stage, with its environment. On AWS.",
+		Optional: true, Attributes: placeAttributes(), PlanModifiers: []planmodifier.Object{objectplanmodifier.RequiresReplaceIf(moves, moved, moved)},
+		MarkdownDescription: "Where the stage's environments are, if not where the pipeline is: another account, another region, or both. Images are shared and copied there before a run needs them. A change of anything but `reader_role_arn` replaces the stage, with its environment. On AWS.",
 	}
+}
+
+// moved is why a stage is replaced.
+const moved = "Another place has another environment."
+
+// moves reports whether another aws is another place: another reader of the same one is none.
+func moves(_ context.Context, req planmodifier.ObjectRequest, resp *objectplanmodifier.RequiresReplaceIfFuncResponse) {
+	is, was := req.PlanValue.Attributes(), req.StateValue.Attributes()
+	delete(is, "reader_role_arn") // of copies
+	delete(was, "reader_role_arn")
+	resp.RequiresReplace = req.PlanValue.IsNull() != req.StateValue.IsNull() || !maps.EqualFunc(is, was, attr.Value.Equal)
 }
 
 func targetsAttribute() schema.ListNestedAttribute {
@@ -109,7 +123,7 @@ func byTargetAttributes() map[string]schema.Attribute {
 
 func expandPlace(name types.String, m placeModel) pipeline.Target {
 	return pipeline.Target{
-		Name: name.ValueString(), RoleARN: m.RoleARN.ValueString(), ExternalID: m.ExternalID.ValueString(),
+		Name: name.ValueString(), RoleARN: m.RoleARN.ValueString(), ReaderRoleARN: m.ReaderRole.ValueString(), ExternalID: m.ExternalID.ValueString(),
 		Region: m.Region.ValueString(), Stack: m.Stack.ValueString(), KMSKey: m.KMSKey.ValueString(),
 	}
 }
@@ -129,7 +143,7 @@ func expandTargets(ctx context.Context, m stageModel, s *pipeline.Stage, diags *
 			wave = t.Wave.ValueInt64()
 		}
 		s.Targets = append(s.Targets, pipeline.StageTarget{
-			Target: expandPlace(t.Name, placeModel{t.RoleARN, t.ExternalID, t.Region, t.Stack, t.KMSKey}), Wave: int(wave), Instances: int(t.Instances.ValueInt64()),
+			Target: expandPlace(t.Name, placeModel{t.RoleARN, t.ReaderRole, t.ExternalID, t.Region, t.Stack, t.KMSKey}), Wave: int(wave), Instances: int(t.Instances.ValueInt64()),
 		})
 	}
 	if !m.Rollout.IsNull() {
@@ -150,7 +164,7 @@ func flattenTargets(ctx context.Context, s pipeline.Stage, sch schema.Schema, m 
 		}
 	}
 	place := func(t pipeline.Target) placeModel {
-		return placeModel{orNull(t.RoleARN), orNull(t.ExternalID), orNull(t.Region), orNull(t.Stack), orNull(t.KMSKey)}
+		return placeModel{orNull(t.RoleARN), orNull(t.ReaderRoleARN), orNull(t.ExternalID), orNull(t.Region), orNull(t.Stack), orNull(t.KMSKey)}
 	}
 	set(&m.AWS, "aws", s.At != pipeline.Target{}, place(s.At))
 	set(&m.Rollout, "rollout", s.Rollout != pipeline.Rollout{}, rolloutModel{flattenDuration(s.Rollout.Pause), orNull(string(s.Rollout.OnFailure))})
@@ -162,7 +176,7 @@ func flattenTargets(ctx context.Context, s pipeline.Stage, sch schema.Schema, m 
 		if t.Wave == 1 {
 			wave = types.Int64Null()
 		}
-		targets = append(targets, targetModel{orNull(t.Name), wave, intOrNull(t.Instances), p.RoleARN, p.ExternalID, p.Region, p.Stack, p.KMSKey})
+		targets = append(targets, targetModel{orNull(t.Name), wave, intOrNull(t.Instances), p.RoleARN, p.ReaderRole, p.ExternalID, p.Region, p.Stack, p.KMSKey})
 	}
 	if len(targets) > 0 {
 		list, d := types.ListValueFrom(ctx, targetType, targets)

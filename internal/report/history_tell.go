@@ -406,7 +406,8 @@ func (s scene) drifted() {
 	for _, c := range d.Changes {
 		all = append(all, c.Address)
 	}
-	s.add(HistoryEntry{Kind: HistoryEnvironment, Action: "drifted", Stage: d.Stage, Build: d.Build, Environment: d.Stage, Detail: pipeline.Count(d.Total, "resource") + ": " + strings.Join(all[:min(len(all), historyDrifted)], ", ")})
+	stage, _ := pipeline.CutTarget(d.Stage)
+	s.add(HistoryEntry{Kind: HistoryEnvironment, Action: "drifted", Stage: stage, Build: d.Build, Environment: d.Stage, Detail: pipeline.Count(d.Total, "resource") + ": " + strings.Join(all[:min(len(all), historyDrifted)], ", ")})
 }
 
 // historyDrifted bounds the resources that an entry names.

@@ -12,7 +12,7 @@ import (
 // Infrastructure is what the module of a build would do in the persistent environment of a
 // stage, as far as a stored plan says it.
 type Infrastructure struct {
-	Stage string `json:"stage"`
+	Stage string `json:"stage"` // with the target behind an @, of a stage with several
 	Build string `json:"build"`
 	// Plan is the stored plan; null if none has been made.
 	Plan *pipeline.StagePlan `json:"plan,omitempty" shape:"stage_plan"`
@@ -41,7 +41,7 @@ func InfrastructureOf(st *pipeline.State, stage pipeline.Stage, build string) (I
 
 // Planned returns what a plan says, whether or not it could be stored.
 func Planned(st *pipeline.State, plan pipeline.StagePlan) Infrastructure {
-	stage := st.Stages[plan.Stage]
+	stage, _ := pipeline.StageOf(st, plan.Stage)
 	i := Infrastructure{Stage: plan.Stage, Build: plan.Build, Plan: &plan, Outdated: plan.Basis != pipeline.PlanBasis(st, stage, plan.Build)}
 	if stage.Lasting() && stage.Env != nil && !stage.Env.AllowDestroy {
 		i.Refused = plan.Losing()
@@ -66,12 +66,14 @@ func infrastructureBetween(st *pipeline.State, d Diff) (list []Infrastructure) {
 		return infrastructure(st, stage, d.To)
 	}
 	for _, stage := range st.StagesInOrder() {
-		env, ok := st.RunEnvironment(stage.Name, pipeline.ForStage)
-		if !ok || env.Build != d.From || !stage.Persistent() {
-			continue
-		}
-		if i, ok := InfrastructureOf(st, stage, d.To); ok {
-			list = append(list, i)
+		for _, at := range stage.AtPlaces() {
+			env, ok := st.RunEnvironment(at.Name, pipeline.ForStage)
+			if !ok || env.Build != d.From || !at.Persistent() {
+				continue
+			}
+			if i, ok := InfrastructureOf(st, at, d.To); ok {
+				list = append(list, i)
+			}
 		}
 	}
 	return slices.Clip(list)

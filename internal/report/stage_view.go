@@ -25,10 +25,13 @@ type StageView struct {
 	Environment *pipeline.Environment // that the stage has now, also that of a run; nil for none
 	Finish      *pipeline.Finish      // that its deployment is still to be finished by; nil for none
 	Drift       *pipeline.Drift       // of the infrastructure of its persistent environment; nil if nothing is known of it
-	Channel     *pipeline.Channel     // that the stage publishes by; nil for none
-	Log         string                // where the log of Run is; empty without a run
-	Progress    *Progress             // of the run that is under way; only Views sets it
-	Applies     *Applies              // who makes what comes next happen; only Views sets it
+	// TargetDrifts are those at the targets of a stage with several, in their order, of which
+	// something is known.
+	TargetDrifts []pipeline.Drift
+	Channel      *pipeline.Channel // that the stage publishes by; nil for none
+	Log          string            // where the log of Run is; empty without a run
+	Progress     *Progress         // of the run that is under way; only Views sets it
+	Applies      *Applies          // who makes what comes next happen; only Views sets it
 
 	state *pipeline.State // which names its builds
 }
@@ -39,6 +42,24 @@ func (v StageView) Build(id string) Named {
 		return Named{ID: id}
 	}
 	return NameOf(v.state, id)
+}
+
+// Drifts returns what is known of the drift of the stage, wherever it has environments.
+func (v StageView) Drifts() []pipeline.Drift {
+	if v.Drift != nil {
+		return []pipeline.Drift{*v.Drift}
+	}
+	return v.TargetDrifts
+}
+
+// DriftAt returns what is known of the drift of the stage at one of its targets; nil for nothing.
+func (v StageView) DriftAt(target string) *pipeline.Drift {
+	for _, d := range v.TargetDrifts {
+		if d.Stage == pipeline.AtTarget(v.Stage.Name, target) {
+			return &d
+		}
+	}
+	return nil
 }
 
 // StageView returns a stage; CodeNotFound for one that does not exist.
@@ -75,8 +96,14 @@ func (r *Reports) stageView(st *pipeline.State, s pipeline.Stage, v gate.View) S
 	if f, pending := st.PendingFinish(s.Name); pending {
 		out.Finish = &f
 	}
-	if drift, known := pipeline.DriftOf(st, s); known {
-		out.Drift = &drift
+	for _, at := range s.AtPlaces() {
+		switch drift, known := pipeline.DriftOf(st, at); {
+		case !known:
+		case s.Spread():
+			out.TargetDrifts = append(out.TargetDrifts, drift)
+		default:
+			out.Drift = &drift
+		}
 	}
 	if out.Environment = out.Current.Environment; out.Environment == nil {
 		if env, ok := st.RunEnvironment(s.Name, pipeline.ForRun); ok && env.Serves() {

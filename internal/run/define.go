@@ -160,12 +160,13 @@ func (e *core) removeUnder(leased context.Context, h *lock.Lock, pipelineName, n
 			}
 		}
 	}
-	if _, target := pipeline.CutTarget(name); target != "" && st.Version(pipeline.RecordLatest, name) == 0 {
+	keys := st.KeysOfStage(name)
+	if _, target := pipeline.CutTarget(name); target != "" && !slices.ContainsFunc(keys, func(k pipeline.Key) bool { return st.Version(k.Kind, k.ID) > 0 }) {
 		return nil // it was removed before
 	}
 	if err := e.releaseChannel(leased, h, st, name); err != nil {
 		return err
 	}
-	gone := append(st.KeysOfStage(name), pipeline.CreationKey(pipeline.RecordStage, name))
+	gone := append(keys, pipeline.CreationKey(pipeline.RecordStage, name))
 	return e.states.Append(leased, pipelineName, &h.Lease, pipeline.Event{Kind: pipeline.StageRemoved, Facts: pipeline.Facts{Gone: gone}})
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
@@ -18,8 +19,35 @@ import (
 // plans waits for it. A refresh of some hundred resources takes a minute or two.
 const driftTimeout = 10 * time.Minute
 
+// DriftCheck is what is known of the drift of a stage, or of one at a target.
+type DriftCheck struct {
+	Stage   pipeline.Stage  // as it is there
+	Drift   *pipeline.Drift // nil for nothing
+	Checked bool            // by this call
+	Err     error
+}
+
+// Drifts is Drift wherever a stage has environments, in the order of its targets. Those at
+// different places are checked side by side.
+func (s *Stages) Drifts(ctx context.Context, stage pipeline.Stage) []DriftCheck {
+	all := stage.AtPlaces()
+	checks := map[string]DriftCheck{}
+	var mu sync.Mutex
+	eachPlace(all, func(at pipeline.Stage) {
+		drift, checked, err := s.Drift(ctx, at.Pipeline, at.Name)
+		mu.Lock()
+		defer mu.Unlock()
+		checks[at.Name] = DriftCheck{Stage: at, Drift: drift, Checked: checked, Err: err}
+	})
+	list := make([]DriftCheck, 0, len(all))
+	for _, at := range all {
+		list = append(list, checks[at.Name])
+	}
+	return list
+}
+
 // Drift returns what is known of the drift of a stage, after checking it if that is due; nil
-// for nothing. The check compares the infrastructure of the stage's persistent environment with
+// for nothing. A stage with several targets has one at each, by their names. The check compares the infrastructure of the stage's persistent environment with
 // what its module was applied as, and changes nothing. It is due if the pipeline detects drift
 // and no process has checked the stage for as long as the pipeline says. checked reports
 // whether this call did. What can't be checked is no error: the drift's Unknown says why, and
@@ -30,7 +58,7 @@ func (s *Stages) Drift(ctx context.Context, pipelineName, stageName string) (dri
 	if err != nil {
 		return nil, false, err
 	}
-	stage, ok := st.Stages[stageName]
+	stage, ok := pipeline.StageOf(st, stageName)
 	if !ok {
 		return nil, false, state.NoStage(pipelineName, stageName)
 	}
@@ -51,7 +79,7 @@ func (s *Stages) Drift(ctx context.Context, pipelineName, stageName string) (dri
 	if st, err = s.states.Fresh(leased, pipelineName); err != nil {
 		return nil, false, lock.LostOr(leased, err)
 	}
-	if stage, ok = st.Stages[stageName]; !ok {
+	if stage, ok = pipeline.StageOf(st, stageName); !ok {
 		return nil, false, state.NoStage(pipelineName, stageName)
 	}
 	if !pipeline.DriftDue(st, stage, s.now()) { // another process has just checked it
@@ -92,7 +120,10 @@ func (s *Stages) checkDrift(ctx context.Context, h *lock.Lock, st *pipeline.Stat
 	if st, err = s.states.State(ctx, stage.Pipeline); err != nil {
 		return nil, true, lock.LostOr(ctx, err)
 	}
-	return driftIn(st, st.Stages[stage.Name]), true, nil // nil: a run has begun meanwhile
+	if stage, ok := pipeline.StageOf(st, stage.Name); ok {
+		return driftIn(st, stage), true, nil // nil: a run has begun meanwhile
+	}
+	return nil, true, nil
 }
 
 // compareModule compares what was applied for an environment with what exists. serves is false

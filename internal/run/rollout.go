@@ -122,6 +122,31 @@ func sideBySide(ctx context.Context, stages []pipeline.Stage, do func(context.Co
 	return errors.Join(errs...)
 }
 
+// placesAtOnce is how many places of a stage are read side by side: each is a process of
+// Terraform with its providers, and needs memory.
+const placesAtOnce = 4
+
+// eachPlace does something with a stage at each of some places: side by side where the places
+// differ, one after another at the same.
+func eachPlace(stages []pipeline.Stage, do func(pipeline.Stage)) {
+	at := map[pipeline.Target][]pipeline.Stage{}
+	for _, s := range stages {
+		at[s.At.Place()] = append(at[s.At.Place()], s)
+	}
+	free := make(chan struct{}, placesAtOnce)
+	var wg sync.WaitGroup
+	for _, there := range at {
+		wg.Go(func() {
+			free <- struct{}{}
+			defer func() { <-free }()
+			for _, s := range there {
+				do(s)
+			}
+		})
+	}
+	wg.Wait()
+}
+
 // deployWave takes a build to the targets of a wave, side by side.
 func (a rollout) deployWave(ctx context.Context, wave []pipeline.Stage, build string) error {
 	return sideBySide(ctx, wave, func(ctx context.Context, at pipeline.Stage) error {
@@ -344,7 +369,13 @@ func (e *core) removeTargets(ctx context.Context, st *pipeline.State, stage pipe
 	for _, at := range stage.AtTargets() {
 		names = append(names, at.Name)
 	}
-	for _, name := range slices.Backward(append(names, pipeline.LeftTargets(st, stage)...)) {
+	names = append(names, pipeline.LeftTargets(st, stage)...)
+	for _, plan := range st.Plans { // also of a target that was removed before it had anything
+		if of, target := pipeline.CutTarget(plan.Stage); of == stage.Name && target != "" && !slices.Contains(names, plan.Stage) {
+			names = append(names, plan.Stage)
+		}
+	}
+	for _, name := range slices.Backward(names) {
 		if err := e.removeAt(ctx, stage.Pipeline, name); err != nil {
 			return err
 		}

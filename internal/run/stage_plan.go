@@ -15,7 +15,7 @@ import (
 )
 
 // PlanInfrastructure returns what the module of a build would do to the infrastructure of a stage's
-// persistent environment. It returns the stored plan if there is one, it is not out of date
+// persistent environment; of a stage at one of its targets, if the name is of that. It returns the stored plan if there is one, it is not out of date
 // and says what would be done; else it makes one and stores it. What can't be planned is no
 // error: the plan's Unknown says why. A plan that the caller may not store is returned all
 // the same. CodeInvalid says that there is nothing to plan: no such environment, or no module.
@@ -24,12 +24,15 @@ func (s *Stages) PlanInfrastructure(ctx context.Context, pipelineName, stageName
 	if err != nil {
 		return pipeline.StagePlan{}, err
 	}
-	stage, ok := st.Stages[stageName]
+	stage, ok := pipeline.StageOf(st, stageName)
 	if !ok {
 		return pipeline.StagePlan{}, state.NoStage(pipelineName, stageName)
 	}
 	plan, current, _ := pipeline.PlanOf(st, stage, build)
 	switch {
+	case stage.Spread():
+		return pipeline.StagePlan{}, pipeline.Errorf(pipeline.CodeInvalid, "plan infrastructure", "stage %q has an environment at each of several targets", stageName).
+			WithHint("Name one of them, as in %s.", stage.AtTargets()[0].Name)
 	case pipeline.PlanBasis(st, stage, build) == "":
 		return pipeline.StagePlan{}, pipeline.Errorf(pipeline.CodeInvalid, "plan infrastructure", "stage %q has no persistent environment, or build %s has no module", stageName, build)
 	case current && plan.Unknown == "":
@@ -47,19 +50,23 @@ func (s *Stages) planNext(ctx context.Context, pipelineName, after string) {
 		return
 	}
 	for _, stage := range st.StagesInOrder() {
-		if !stage.Persistent() || stage.Spread() || stage.Name != after && !slices.Contains(st.Ancestors(stage.After), after) {
+		if !stage.Persistent() || stage.Name != after && !slices.Contains(st.Ancestors(stage.After), after) {
 			continue
 		}
 		build, waits := gate.NextRelease(st, stage)
 		if build == "" || waits == "" && stage.Trigger != pipeline.TriggerManual { // it moves by itself
 			continue
 		}
-		if _, current, _ := pipeline.PlanOf(st, stage, build); current || pipeline.PlanBasis(st, stage, build) == "" {
-			continue
-		}
-		if _, err := s.planStage(ctx, st, stage, build); err != nil {
-			s.logger.Warn("plan the infrastructure of a stage", "stage", stage.Name, "build", build, "error", err)
-		}
+		due := slices.DeleteFunc(stage.AtPlaces(), func(at pipeline.Stage) bool {
+			_, current, _ := pipeline.PlanOf(st, at, build)
+			env, _ := st.RunEnvironment(at.Name, pipeline.ForStage)
+			return current || env.Build == build || pipeline.PlanBasis(st, at, build) == ""
+		})
+		eachPlace(due, func(at pipeline.Stage) {
+			if _, err := s.planStage(ctx, st, at, build); err != nil {
+				s.logger.Warn("plan the infrastructure of a stage", "stage", at.Name, "build", build, "error", err)
+			}
+		})
 	}
 }
 
@@ -72,7 +79,7 @@ func (s *Stages) planStage(ctx context.Context, st *pipeline.State, stage pipeli
 	}
 	next := env
 	if !exists {
-		next = pipeline.Environment{ID: s.states.NewID("e-"), Pipeline: stage.Pipeline, Name: stage.Name, Purpose: pipeline.ForStage, Stage: stage.Name}
+		next = pipeline.Environment{ID: s.states.NewID("e-"), Pipeline: stage.Pipeline, Name: stage.Name, Purpose: pipeline.ForStage, Stage: stage.Name, Target: stage.At}
 	}
 	next.Build, next.Spec, next.Instances = build, stage.EnvironmentFor(st.Pipeline), stage.Instances(st.Pipeline)
 	found, err := s.planModule(ctx, st, stage, next, exists && env.Status != pipeline.EnvLaunching)

@@ -21,6 +21,7 @@ func (s *Store) describe(ctx context.Context, recorded *pipeline.State) (*pipeli
 			ids = append(ids, id)
 		}
 		if env.Alive() && !env.IsModule() {
+			env.Target = pipeline.LookedAt(recorded, env)
 			asked = append(asked, env)
 		}
 	}

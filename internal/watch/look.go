@@ -168,8 +168,10 @@ func (l *livePoller) Look(ctx context.Context, seen *State) ([]Reason, error) {
 		reasons = append(reasons, stages(st)...)
 		reasons = append(reasons, environments(st, seen.Environments)...)
 		for _, s := range st.StagesInOrder() {
-			if pipeline.DriftDue(st, s, time.Now()) {
-				due = append(due, s)
+			for _, at := range s.AtPlaces() {
+				if pipeline.DriftDue(st, at, time.Now()) {
+					due = append(due, at)
+				}
 			}
 		}
 	}

@@ -31,9 +31,12 @@ const targetRole = "TargetRole"
 func newTarget(home *bed, key string) (*bed, pipeline.Target) {
 	home.Helper()
 	c := cloudtest.New(home.TB)
-	c.Given(map[string]string{"Target": "yes", "Support": "no", "TrustedBy": home.cloud.Stack().Role(cloudtest.Deployer).ARN, "ExternalId": "agreed", "ImageKeys": key})
-	at := pipeline.Target{Name: "eu", RoleARN: c.Stack().Role(targetRole).ARN, ExternalID: "agreed"}
-	home.cloud.Given(map[string]string{"TargetRoles": at.RoleARN})
+	c.Given(map[string]string{
+		"Target": "yes", "Support": "no", "TrustedBy": home.cloud.Stack().Role(cloudtest.Deployer).ARN, "ExternalId": "agreed", "ImageKeys": key,
+		"Readers": home.cloud.Stack().Role(cloudtest.Approver).ARN + "," + home.cloud.Stack().Role(cloudtest.Launcher).ARN,
+	})
+	at := pipeline.Target{Name: "eu", RoleARN: c.Stack().Role(targetRole).ARN, ReaderRoleARN: c.Stack().Role("TargetReaderRole").ARN, ExternalID: "agreed"}
+	home.cloud.Given(map[string]string{"TargetRoles": at.RoleARN, "ReaderRoles": at.ReaderRoleARN})
 	from := &cloud.Cloud{Config: home.cloud.Config()}
 	b := &bed{TB: home.TB, cloud: c, log: &syncBuffer{}, leases: &leases{newest: map[string]int64{}}}
 	b.Platform = New(Options{Config: from.In(cloud.Elsewhere{Role: cloud.Role{ARN: at.RoleARN, ExternalID: at.ExternalID}}).Config, Settings: awstest.Settings(home.TB, c), Pause: 20 * time.Millisecond, Current: b.leases.current})
@@ -71,6 +74,52 @@ func TestPlatformElsewhere(t *testing.T) {
 			Platform: &persistent{bed: there, maker: home, images: map[string]string{}, leases: map[string]*sync.Mutex{}, mu: &sync.Mutex{}}, Start: platformtest.Start(), Base: base,
 		}
 	})
+}
+
+// Approvers and launchers see what runs in another account as it is: healthy, with an instance
+// that fails, and gone. They can change nothing of it, run nothing on it, and read no file of it.
+func TestLookedAtElsewhere(t *testing.T) {
+	t.Parallel()
+	home := newBed(t)
+	there, at := newTarget(home, home.key("alias/penstock/images"))
+	t.Cleanup(there.wantNothing)
+	image := home.app()
+	home.sharedWith(image, there)
+	there.must(there.deploy(there.persistent("f-1", image)))
+	there.cloud.ResetCalls()
+	for _, role := range []string{cloudtest.Approver, cloudtest.Launcher} {
+		from := &cloud.Cloud{Config: home.cloud.As(role)}
+		by := from.In(cloud.Elsewhere{Role: cloud.Role{ARN: at.ReaderRoleARN, ExternalID: at.ExternalID}})
+		looks := New(Options{Config: by.Config, Settings: there.stack.Settings, Pause: 20 * time.Millisecond, Current: there.leases.current})
+		reports, err := looks.Describe(t.Context(), "e-1", "e-none")
+		there.must(err)
+		if r := reports["e-1"]; r.Status != pipeline.EnvRunning || r.Healthy != 2 || r.Instances != 2 || r.Endpoint == "" || r.Serving != "f-1" || reports["e-none"].Status != pipeline.EnvGone {
+			t.Errorf("as %s: %+v", role, reports)
+		}
+		for _, call := range there.cloud.Calls() {
+			if call.Role != "TargetReaderRole" || !strings.HasPrefix(call.Action, "Describe") {
+				t.Errorf("as %s, %s is asked to %s as %q", role, call.Service, call.Action, call.Role)
+			}
+		}
+		there.cloud.ResetCalls()
+		_, err = looks.Shift(t.Context(), "e-1", "f-1", pipeline.Traffic{})
+		there.wantError(err, pipeline.CodeNotAllowed)
+		there.wantError(looks.Destroy(t.Context(), "e-1"), pipeline.CodeNotAllowed)
+		there.wantError(looks.Resize(t.Context(), "e-1", pipeline.Size{Instances: 1}), pipeline.CodeNotAllowed)
+		there.wantError(looks.Discard(t.Context(), "e-1", "f-1"), pipeline.CodeNotAllowed)
+		there.wantError(looks.Extend(t.Context(), "e-1", time.Now().Add(time.Hour)), pipeline.CodeNotAllowed)
+		_, err = looks.Exec(t.Context(), "e-1", "f-1", pipeline.Command{Line: "true"}, there.log)
+		there.wantError(err, pipeline.CodeNotAllowed)
+		_, err = looks.Prepare(t.Context(), there.persistent("f-2", image))
+		there.wantError(err, pipeline.CodeNotAllowed)
+		after, err := there.Describe(t.Context(), "e-1")
+		there.must(err)
+		if after["e-1"] != reports["e-1"] {
+			t.Errorf("as %s, %+v became %+v", role, reports["e-1"], after["e-1"])
+		}
+		there.cloud.ResetCalls()
+	}
+	there.must(there.Destroy(t.Context(), "e-1"))
 }
 
 // A single instance in another account, of an image of the ledger's, is installed, tested and

@@ -63,7 +63,11 @@ func Refusal(i report.Infrastructure) string {
 	for _, c := range i.Refused {
 		all = append(all, ModuleChange(c))
 	}
-	return fmt.Sprintf("Stage %s will refuse it without allow_destroy, as data would be lost: %s.", i.Stage, strings.Join(all, "; "))
+	what := "Stage " + i.Stage
+	if stage, target := pipeline.CutTarget(i.Stage); target != "" {
+		what = "Target " + target + " of stage " + stage
+	}
+	return fmt.Sprintf("%s will refuse it without allow_destroy, as data would be lost: %s.", what, strings.Join(all, "; "))
 }
 
 // acts are what happens to resources in words.

@@ -21,15 +21,20 @@ func Drifted(c pipeline.ModuleChange) string { return drifted[c.Action] }
 // Drift says in a line how the infrastructure of a stage's environment differs from what was
 // applied, or that this is not known. It is empty if it does not differ. when writes times.
 func Drift(d *pipeline.Drift, when func(time.Time) string) string {
-	switch {
-	case d == nil:
+	if d == nil {
 		return ""
+	}
+	at := ""
+	if _, target := pipeline.CutTarget(d.Stage); target != "" {
+		at = " at target " + target
+	}
+	switch {
 	case d.Unknown != "":
-		return fmt.Sprintf("drift could not be checked %s: %s", when(d.At), pipeline.FirstLine(d.Unknown))
+		return fmt.Sprintf("drift%s could not be checked %s: %s", at, when(d.At), pipeline.FirstLine(d.Unknown))
 	case !d.Any():
 		return ""
 	}
-	return fmt.Sprintf("drift: %s changed outside of the pipeline, found %s", pipeline.Count(d.Total, "resource"), when(d.Since))
+	return fmt.Sprintf("drift%s: %s changed outside of the pipeline, found %s", at, pipeline.Count(d.Total, "resource"), when(d.Since))
 }
 
 // DriftedResources says of each resource what somebody else did to it, and of how many it does

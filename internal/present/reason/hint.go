@@ -66,6 +66,7 @@ var table = map[pipeline.Verb]words{
 	pipeline.VerbUpdateStack:   {"penstock bootstrap{ --region}{ --stack}", "Bring the stack up to date with `{command}`"},
 	pipeline.VerbCreateTarget:  {"penstock bootstrap target{ --region}{ --stack}", "Create it with `{command}`, with credentials of that account"},
 	pipeline.VerbUpdateTarget:  {"penstock bootstrap target{ --region}{ --stack}", "Bring it up to date with `{command}`, with credentials of that account"},
+	pipeline.VerbAllowReader:   {"penstock bootstrap --reader-roles{ value}", "Let approvers, deployers and launchers take it with `{command}`, which names all such roles"},
 	pipeline.VerbAllowTarget:   {"penstock bootstrap --target-roles{ value}", "Let deployers take the role with `{command}`, which names the roles of all targets"},
 	pipeline.VerbDestroyStack:  {"penstock bootstrap{ --region}{ --stack} --destroy", "Remove the stack with `{command}`"},
 	pipeline.VerbDecideRole:    {"penstock bootstrap", "Assume the role that may decide: the output ApproverRole of the stack that `{command}` created"},

@@ -126,6 +126,7 @@ func TestAdvice(t *testing.T) {
 		pipeline.VerbUpdateStack:   "Bring the stack up to date with `penstock bootstrap" + stack,
 		pipeline.VerbCreateTarget:  "Create it with `penstock bootstrap target --region eu-west-1 --stack acme`, with credentials of that account.",
 		pipeline.VerbUpdateTarget:  "Bring it up to date with `penstock bootstrap target --region eu-west-1 --stack acme`, with credentials of that account.",
+		pipeline.VerbAllowReader:   "Let approvers, deployers and launchers take it with `penstock bootstrap --reader-roles true`, which names all such roles.",
 		pipeline.VerbAllowTarget:   "Let deployers take the role with `penstock bootstrap --target-roles true`, which names the roles of all targets.",
 		pipeline.VerbDestroyStack:  "Remove the stack with `penstock bootstrap --region eu-west-1 --stack acme --destroy`.",
 		pipeline.VerbDecideRole:    "Assume the role that may decide: the output ApproverRole of the stack that `penstock bootstrap` created.",
