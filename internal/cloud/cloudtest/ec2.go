@@ -394,7 +394,7 @@ func (a *account) createImage(r *request) answer {
 			tags.Set("ResourceId.1", string(s[1]))
 			a.query(r, "ec2", "CreateTags", tags)
 			if i != nil {
-				a.encrypt(string(s[1]), i.key)
+				a.encrypt(r, string(s[1]), i.key)
 			}
 		}
 	}
