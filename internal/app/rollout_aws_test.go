@@ -361,7 +361,7 @@ func (o *organization) struck(s strike, version string, at *cloudtest.Cloud, k i
 // requests, and in the ways in which a region or a role is lost in the middle. PENSTOCK_SOAK sets
 // at how many requests, and tries all ways.
 func TestRollout(t *testing.T) {
-	o, strikes, ways := newOrganization(t), 4, 2
+	o, strikes, ways := newOrganization(t), 3, 1
 	if n, err := strconv.Atoi(os.Getenv("PENSTOCK_SOAK")); err == nil {
 		strikes, ways = n, math.MaxInt
 	}
