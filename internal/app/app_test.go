@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -37,6 +38,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "serve" {
 		serve()
 	}
+	if len(os.Args) > 1 && os.Args[1] == deployArg {
+		deployMain()
+	}
 	os.Exit(workplacetest.Main(func() int { return cloudtest.Main(m) }))
 }
 
@@ -47,7 +51,7 @@ func serve() {
 		panic(err)
 	}
 	http.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(version) })
-	panic(http.ListenAndServe("127.0.0.1:"+os.Getenv("PORT"), nil))
+	panic(http.ListenAndServe(net.JoinHostPort(os.Getenv("HOST"), os.Getenv("PORT")), nil))
 }
 
 func git(t *testing.T, dir string, args ...string) {

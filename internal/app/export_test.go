@@ -12,6 +12,12 @@ import (
 // Ledger returns the ledger, wherever it is.
 func (a *App) Ledger() pipeline.Ledger { return a.ledger }
 
+// Trying returns where in AWS something is, for who makes each request a number of times at most.
+func (at AWS) Trying(attempts int) *AWS {
+	at.attempts = attempts
+	return &at
+}
+
 // Targets returns what opens targets on AWS.
 func (a *App) Targets() pipeline.Targets { return a.targets }
 

@@ -16,11 +16,13 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http"
 	"net/url"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -33,6 +35,11 @@ import (
 // With its back-off of up to 20 s that bridges more than a minute.
 const maxAttempts = 8
 
+// patience is how long an answer may take until its request counts as lost, and is made again:
+// as long as AWS's own command waits. A region that accepts requests and answers none would be
+// waited for without an end.
+const patience = time.Minute
+
 // identityTimeout bounds the one request that checks the credentials. The chain may
 // ask an instance's metadata service first, which does not answer everywhere.
 const identityTimeout = 30 * time.Second
@@ -42,8 +49,9 @@ const identityTimeout = 30 * time.Second
 type Options struct {
 	Region      string
 	Profile     string
-	AssumeRoles []Role // one after another, each with the credentials of the one before
-	MaxAttempts int    // 0 means 8
+	AssumeRoles []Role        // one after another, each with the credentials of the one before
+	MaxAttempts int           // 0 means 8
+	Patience    time.Duration // with an answer to an attempt; 0 means a minute
 }
 
 // Role is a role to assume.
@@ -71,10 +79,14 @@ func Load(ctx context.Context, o Options) (*Cloud, error) {
 	if o.MaxAttempts == 0 {
 		o.MaxAttempts = maxAttempts
 	}
+	if o.Patience == 0 {
+		o.Patience = patience
+	}
 	limits := newRetryer(o.MaxAttempts) // of all clients together
 	load := []func(*config.LoadOptions) error{
 		config.WithRetryer(func() aws.Retryer { return limits }),
 		config.WithAppID("penstock"), // CloudTrail shows it
+		config.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.ResponseHeaderTimeout = o.Patience })),
 		config.WithAssumeRoleCredentialOptions(func(a *stscreds.AssumeRoleOptions) { a.TokenProvider = askCode }),
 	}
 	if o.Region != "" {

@@ -4,10 +4,63 @@
 package cloud
 
 import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
+
+// A region that takes requests and does not answer them is not waited for without an end: an
+// attempt is lost after a time, and the next one may be answered. When none is, the error says
+// what to do.
+func TestPatience(t *testing.T) {
+	var silent atomic.Int64 // requests that get no answer, from now on
+	end := make(chan struct{})
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if silent.Add(-1) >= 0 {
+			<-end
+			return
+		}
+		fmt.Fprint(w, `<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>arn:aws:iam::123456789012:user/ada</Arn><Account>123456789012</Account></GetCallerIdentityResult></GetCallerIdentityResponse>`)
+	}))
+	defer s.Close()
+	defer close(end)
+	for name, value := range map[string]string{
+		"AWS_ENDPOINT_URL": s.URL, "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+	} {
+		t.Setenv(name, value)
+	}
+	c, err := Load(t.Context(), Options{Region: "eu-west-1", MaxAttempts: 2, Patience: 500 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := c.In(Elsewhere{Region: "us-east-1"})
+	ask := func() error {
+		_, err := sts.NewFromConfig(there.Config).GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
+		return Fault(t.Context(), "ask", err)
+	}
+	silent.Store(1)
+	if err := ask(); err != nil {
+		t.Errorf("one request gets no answer: %v", err)
+	}
+	silent.Store(100)
+	err = ask()
+	var own *pipeline.Error
+	if pipeline.CodeOf(err) != pipeline.CodeFailed || !strings.Contains(err.Error(), "timeout awaiting response headers") {
+		t.Fatalf("none gets an answer: %v", err)
+	}
+	if own, _ = err.(*pipeline.Error); own == nil || !strings.Contains(own.Hint, "could not be reached") {
+		t.Errorf("the error does not say what to do: %v", err)
+	}
+}
 
 func TestEmulated(t *testing.T) {
 	for endpoint, want := range map[string]bool{

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
@@ -32,6 +33,7 @@ const (
 	hintAddress  = "The subnet has no free address. Give the stack larger or more subnets, or end what is no longer needed."
 	hintKeyState = "Enable the KMS key that the message names (aws kms enable-key), after its deletion was cancelled (aws kms cancel-key-deletion); or use another key."
 	hintKey      = "The caller may not use the KMS key of the volume, or the key is disabled. The guide to IAM says how to give keys to the stack."
+	hintAway     = "AWS could not be reached, or is disturbed. Its health page says so for each region: apply again when it is well. Else check the way there: network, proxy and DNS."
 	hintThrottle = "The account's rate of requests is exhausted. Try again later, or with a lower -parallelism."
 )
 
@@ -72,6 +74,13 @@ var faults = map[string]fault{
 	"LimitExceeded":                                     {pipeline.CodeFailed, hintQuota}, // of Auto Scaling
 	"TooManyLoadBalancers":                              {pipeline.CodeFailed, hintQuota},
 	"TooManyTargetGroups":                               {pipeline.CodeFailed, hintQuota},
+	"ServiceUnavailable":                                {pipeline.CodeFailed, hintAway},
+	"ServiceUnavailableException":                       {pipeline.CodeFailed, hintAway},
+	"Unavailable":                                       {pipeline.CodeFailed, hintAway}, // of EC2
+	"InternalError":                                     {pipeline.CodeFailed, hintAway},
+	"InternalFailure":                                   {pipeline.CodeFailed, hintAway},
+	"InternalServerError":                               {pipeline.CodeFailed, hintAway}, // of DynamoDB
+	"RequestTimeout":                                    {pipeline.CodeFailed, hintAway}, // of S3
 	"RequestLimitExceeded":                              {pipeline.CodeFailed, hintThrottle},
 	"Throttling":                                        {pipeline.CodeFailed, hintThrottle},
 	"ThrottlingException":                               {pipeline.CodeFailed, hintThrottle},
@@ -141,6 +150,9 @@ func Fault(ctx context.Context, op string, err error) error {
 	f, ok := faults[Code(err)]
 	if !ok {
 		f = fault{code: pipeline.CodeFailed}
+		if unsent := (*smithyhttp.RequestSendError)(nil); errors.As(err, &unsent) {
+			f.hint = hintAway
+		}
 		if strings.HasSuffix(Code(err), ".Malformed") {
 			f.code = pipeline.CodeInvalid
 		}

@@ -5,6 +5,7 @@ package gate_test
 
 import (
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -173,7 +174,7 @@ func TestAdviceWorks(t *testing.T) {
 			}
 		}
 	}
-	for _, verb := range []Verb{VerbApprove, VerbLift, VerbPromote, VerbResume, VerbApply, VerbMend, VerbPin, VerbPinBack, VerbFollow, VerbChoose} {
+	for _, verb := range []Verb{VerbApprove, VerbLift, VerbPromote, VerbResume, VerbApply, VerbMend, VerbPin, VerbPinBack, VerbFollow, VerbChoose, VerbElsewhere} {
 		if followed[verb] == 0 {
 			t.Errorf("no advice was to %s", verb)
 		}
@@ -223,6 +224,16 @@ func follow(t *testing.T, s *Story, name, build string, followed map[Verb]int) b
 	case VerbPin, VerbPinBack:
 		s.Stages(PinnedTo(at, build))
 		run = true
+	case VerbElsewhere:
+		at = st.Stages[o.Stage]
+		if len(at.Awaits()) == 0 || at.Awaits()[0].Stage != advice.Stage || at.Awaits()[0].Pipeline != advice.Pipeline {
+			refuse("no such stage keeps it closed")
+		}
+		at.Elsewhere = slices.Clone(at.Elsewhere)
+		for i := range at.Elsewhere {
+			at.Elsewhere[i].Build = "b-00000000f1"
+		}
+		s.Stages(at)
 	case VerbFollow:
 		if !st.RunsNow(at.Name) {
 			refuse("nothing runs")

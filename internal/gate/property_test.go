@@ -24,6 +24,9 @@ type world struct {
 	seed uint64
 	r    *rand.Rand
 	want map[string]Stage // the configuration
+
+	foreign       int64 // events of the pipeline that some stages come after
+	closed, moved int   // how often that kept a stage closed, and how often a channel moved
 }
 
 var sources = []string{"u", "v", "w", "x", "y", "z"}
@@ -54,10 +57,23 @@ func newWorld(t *testing.T, seed uint64) *world {
 		if s.Type == TypeExploratory {
 			approval = nil
 		}
-		w.want[s.Name] = s.WithDefaults(approval, nil)
+		if w.r.IntN(4) == 0 {
+			s.Elsewhere = w.elsewhere()
+		}
+		if s = s.WithDefaults(approval, nil); s.TakesBuild() && w.r.IntN(3) == 0 {
+			s.Publish = &Publication{Channel: s.Name, Keep: w.r.IntN(2)}
+		}
+		w.want[s.Name] = s
 		names = append(names, s.Name)
 	}
 	return w
+}
+
+// elsewhere is what a stage of another pipeline has passed, if anything. Its history goes on.
+func (w *world) elsewhere() []Elsewhere {
+	w.foreign++
+	build := []string{"", "b-00000000f1", "b-00000000f2"}[w.r.IntN(3)]
+	return []Elsewhere{{Ledger: "theirs", Pipeline: "images", Stage: "tested", Build: build, Head: Anchor{Sequence: w.foreign}}}
 }
 
 func (w *world) fatalf(format string, args ...any) {
@@ -99,7 +115,7 @@ func (w *world) edit() {
 	})
 	name := names[w.r.IntN(len(names))]
 	s := w.want[name]
-	switch n := w.r.IntN(8); {
+	switch n := w.r.IntN(11); {
 	case n < 4:
 		name, s = "commit", w.want["commit"]
 		fresh := CommitOf(sources[w.r.IntN(len(sources))])
@@ -114,6 +130,16 @@ func (w *world) edit() {
 		env := *s.Env
 		env.Instances = 1 + w.r.IntN(3)
 		s.Env = &env
+	case n == 8 && s.TakesBuild() && s.Publish != nil:
+		s.Publish = nil
+	case n == 8 && s.TakesBuild():
+		s.Publish = &Publication{Channel: fmt.Sprint(name, w.r.IntN(2))}
+	case n == 9 && len(s.Elsewhere) > 0: // its history goes on, with or without another build
+		s.Elsewhere = w.elsewhere()
+	case n == 10:
+		if s.Elsewhere = nil; w.r.IntN(2) == 0 {
+			s.Elsewhere = w.elsewhere()
+		}
 	}
 	w.want[name] = s
 }
@@ -193,7 +219,7 @@ func (w *world) apply(at Snapshot, first map[string]Move, meanwhile func(), fail
 		meanwhile()
 		second := w.walk(at, order[:i+1], found)[s.Name]
 		m := first[s.Name]
-		if !agrees(m.Candidate, second.Candidate) || !agrees(m.Passed, second.Passed) || quiet(at, m) && !quiet(at, second) {
+		if !agrees(m.Candidate, second.Candidate) || !agrees(m.Passed, second.Passed) || quiet(at, m) && !quiet(at, second) || !m.Publishes && second.Publishes {
 			w.fatalf("stage %s: planned %+v,\nand in the apply %+v", s.Name, m, second)
 		}
 		if quiet(at, m) || quiet(at, second) {
@@ -220,8 +246,19 @@ func (w *world) advance(at Snapshot, s Stage, planned Move, fails bool) error {
 	if recorded, exists := st.Stages[s.Name]; !exists || !recorded.Equal(s) {
 		w.Stages(s)
 	}
-	st = w.State()
-	build := m.Candidate.ID
+	if m.Action != ActionNone && m.Action != ActionPublish {
+		w.publish(s.Name)
+	}
+	if err := w.act(s, m, fails); err != nil {
+		return err
+	}
+	w.publish(s.Name)
+	return nil
+}
+
+// act executes a move.
+func (w *world) act(s Stage, m Move, fails bool) error {
+	st, build := w.State(), m.Candidate.ID
 	switch m.Action {
 	case ActionRun, ActionRestore:
 		if m.Action == ActionRun && build != "" {
@@ -263,6 +300,34 @@ func (w *world) advance(at Snapshot, s Stage, planned Move, fails bool) error {
 	return nil
 }
 
+// publish brings the channel of a stage to where it is to lead, as the engine does, and checks
+// that it leads only to builds that passed the stage and that nobody has rejected.
+func (w *world) publish(stage string) {
+	st := w.State()
+	if !ChannelDue(st, stage) {
+		return
+	}
+	c, want := st.Channels[stage], PublicationOf(st, stage)
+	if want == nil {
+		w.Event(ChannelRemoved, Facts{Gone: []Key{{Kind: RecordChannel, ID: stage}}})
+		return
+	}
+	aim := AimOf(st, stage)
+	if err := aim.Check(stage); err != nil {
+		w.fatalf("stage %s: %v", stage, err)
+	}
+	if aim.Build != "" && (st.RejectedAbove(st.Stages[stage], aim.Build) != "" || !st.Passed(stage, aim.Build) && c.Build != aim.Build) {
+		w.fatalf("the channel of stage %s is to lead to build %s, which has not passed it", stage, aim.Build)
+	}
+	c.Pipeline, c.Stage = "shop", stage
+	c = c.Named(*want, aim, nil, w.Now)
+	w.Event(ChannelMoved, Facts{Channel: &c})
+	w.moved++
+	if ChannelDue(w.State(), stage) {
+		w.fatalf("the channel of stage %s leads to %+v, and is due again", stage, c)
+	}
+}
+
 // mayRun checks the invariants of each run.
 func (w *world) mayRun(st *State, s Stage, m Move) {
 	build, current := m.Candidate.ID, st.Current[s.Name].Build
@@ -273,6 +338,9 @@ func (w *world) mayRun(st *State, s Stage, m Move) {
 		if build != current && !st.Passed(up, build) {
 			w.fatalf("stage %s runs build %s, which has not passed %s", s.Name, build, up)
 		}
+	}
+	if build != current && len(s.Awaits()) > 0 && !st.Passed(s.Name, build) {
+		w.fatalf("stage %s runs build %s, and %v has passed none", s.Name, build, s.Awaits())
 	}
 	if s.Type == TypeCommit || s.Pin != "" || s.Trigger == TriggerManual || st.RejectedAbove(s, current) != "" || s.Approval && st.RejectedAt(current) != "" {
 		return
@@ -355,6 +423,9 @@ func (w *world) plan() (Snapshot, map[string]Move, bool) {
 func (w *world) checkMove(planned Planned, m Move) {
 	s := m.Stage
 	st := planned.State(s.After...)
+	if m.Wait.Kind == WaitElsewhere {
+		w.closed++
+	}
 	if m.Refusal != nil {
 		return
 	}
@@ -371,6 +442,8 @@ func (w *world) checkMove(planned Planned, m Move) {
 		w.fatalf("stage %s is planned to move to the rejected build %s", s.Name, build)
 	case build != current && slices.ContainsFunc(s.After, func(up string) bool { return !st.Passed(up, build) }) && s.Type != TypeCommit:
 		w.fatalf("stage %s is planned to move to build %s, which has not passed all of %v", s.Name, build, s.After)
+	case build != current && len(s.Awaits()) > 0 && !st.Passed(s.Name, build):
+		w.fatalf("stage %s is planned to move to build %s, and %v has passed none", s.Name, build, s.Awaits())
 	case s.Type != TypeCommit && s.Pin == "" && s.Trigger != TriggerManual && st.RejectedAbove(s, current) == "" && !(s.Approval && st.RejectedAt(current) != "") && st.Builds[build].Order < st.Builds[current].Order:
 		w.fatalf("stage %s is planned to go back from %s to %s", s.Name, current, build)
 	}
@@ -395,6 +468,7 @@ func (w *world) settles() {
 			if m.Moves() && !m.Candidate.Unknown && st.Current[name].Build != m.Candidate.ID {
 				w.fatalf("stage %s is at %s, and planned was %+v", name, st.Current[name].Build, m)
 			}
+			w.published(at, m)
 		}
 		break
 	}
@@ -403,6 +477,19 @@ func (w *world) settles() {
 		if ok && !quiet(at, m) {
 			w.fatalf("after an apply another one does something to stage %s: %+v", name, m)
 		}
+	}
+}
+
+// published checks where the channel of a stage leads after an apply: where it is to, and where
+// it did if the plan said so.
+func (w *world) published(at Snapshot, m Move) {
+	name, st := m.Stage.Name, w.State()
+	if ChannelDue(st, name) {
+		w.fatalf("stage %s: its channel is due after the apply: %+v, want %+v", name, st.Channels[name], AimOf(st, name))
+	}
+	before, now := at.State().Channels[name], st.Channels[name]
+	if !m.Publishes && (before.Name != now.Name || before.ChannelImage.Build != now.ChannelImage.Build || before.Image != now.Image) {
+		w.fatalf("stage %s: its channel led to %+v, and leads to %+v; planned was %+v", name, before, now, m)
 	}
 }
 
@@ -425,13 +512,14 @@ func (w *world) unpin(moves map[string]Move, ended map[string]error) {
 // also while others decide in the middle of it. A plan at a position is the same whenever it
 // is made. Both plans of an apply agree. What a plan knows comes true, and it knows all that
 // no run decides. Alone, one apply is enough. No build gets into a stage that is rejected,
-// older, or has not passed all stages above.
+// older, or has not passed all stages above, or while another pipeline keeps the stage closed. A
+// channel leads to what its stage gives out, and moves only where the plan says that it may.
 func TestPlansComeTrue(t *testing.T) {
 	seeds := uint64(200)
 	if testing.Short() {
 		seeds = 40
 	}
-	conflicts := 0
+	conflicts, closed, moved := 0, 0, 0
 	for seed := range seeds {
 		w := newWorld(t, seed)
 		for range 12 {
@@ -465,8 +553,9 @@ func TestPlansComeTrue(t *testing.T) {
 			w.people()
 		}
 		w.settles()
+		closed, moved = closed+w.closed, moved+w.moved
 	}
-	if conflicts == 0 {
-		t.Error("nobody ever came in the way of an apply")
+	if conflicts == 0 || closed == 0 || moved == 0 {
+		t.Errorf("people came in the way of %d applies, stages waited %d times for another pipeline, and %d channels moved", conflicts, closed, moved)
 	}
 }

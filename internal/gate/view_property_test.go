@@ -34,7 +34,7 @@ func TestViewsAgree(t *testing.T) {
 			agree(t, fmt.Sprintf("world %d", seed), w.Story, kinds)
 		}
 	}
-	for _, kind := range []NextKind{NextNothing, NextRunning, NextFailed, NextDecision, NextPromotion, NextPromoted, NextApply, NextUpstream, NextBuild, NextNewer, NextPaused, NextRefused} {
+	for _, kind := range []NextKind{NextNothing, NextRunning, NextFailed, NextDecision, NextPromotion, NextPromoted, NextApply, NextUpstream, NextBuild, NextNewer, NextPaused, NextRefused, NextElsewhere} {
 		if kinds[kind] == 0 {
 			t.Errorf("no stage was ever at %s", kind)
 		}

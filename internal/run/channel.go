@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -226,18 +227,37 @@ func (a *attempt) imageAt(ctx context.Context, image string) (string, error) {
 	if image == "" || a.stage.At.Home() {
 		return image, nil
 	}
-	p := &publication{
-		core: a.core, lease: a.lease, state: a.state, channel: pipeline.Channel{Pipeline: a.run.Pipeline, Stage: a.stage.Name}, log: a.log,
-		targets: []pipeline.Target{a.stage.At},
+	targets := []pipeline.Target{a.stage.At}
+	name, _ := pipeline.CutTarget(a.stage.Name)
+	for _, t := range a.state.Stages[name].Targets { // those that come later are to find theirs
+		if !slices.Contains(targets, t.Target) {
+			targets = append(targets, t.Target)
+		}
 	}
-	images, err := p.place(ctx, image, func(*pipeline.State) {})
+	images, err := a.bring(ctx, image, targets)
 	if err != nil {
-		return "", fmt.Errorf("bring image %s to %s: %w", image, a.stage.At.Describe(), err)
+		return "", err
 	}
 	if there := images[a.stage.At.Region]; there != "" {
 		return there, nil
 	}
 	return image, nil
+}
+
+// bring places an image where targets have environments. It returns its IDs by region.
+func (a *attempt) bring(ctx context.Context, image string, targets []pipeline.Target) (map[string]string, error) {
+	p := &publication{
+		core: a.core, lease: a.lease, state: a.state, channel: pipeline.Channel{Pipeline: a.run.Pipeline, Stage: a.stage.Name}, log: a.log, targets: targets,
+	}
+	images, err := p.place(ctx, image, func(*pipeline.State) {})
+	if err != nil {
+		var to []string
+		for _, t := range targets {
+			to = append(to, t.Describe())
+		}
+		return nil, fmt.Errorf("bring image %s to %s: %w", image, strings.Join(to, " and "), err)
+	}
+	return images, nil
 }
 
 // placedLabels are the same for all who publish an image, so that its copies are made once.

@@ -37,6 +37,9 @@ func (a rollout) over(ctx context.Context) error {
 		return err
 	}
 	waves := a.stage.Waves()
+	if err := a.bringImage(ctx); err != nil {
+		return a.stopped(ctx, waves, lock.LostOr(ctx, err)) // an earlier run may have moved some
+	}
 	for i, wave := range waves {
 		a.logf("wave %d of %d: %s", i+1, len(waves), targetsOf(wave))
 		err := a.deployWave(ctx, wave, a.run.Build)
@@ -51,6 +54,22 @@ func (a rollout) over(ctx context.Context) error {
 		return a.stopped(ctx, nil, lock.LostOr(ctx, err))
 	}
 	return nil
+}
+
+// bringImage places the image of the run's build for all targets before the first one moves.
+func (a rollout) bringImage(ctx context.Context) error {
+	image := a.state.Launch(a.stage, a.run.Build).Image
+	var targets []pipeline.Target
+	for _, at := range a.stage.AtTargets() {
+		if !at.At.Home() {
+			targets = append(targets, at.At)
+		}
+	}
+	if image == "" || len(targets) == 0 {
+		return nil
+	}
+	_, err := a.bring(ctx, image, targets)
+	return err
 }
 
 // recoverTargets deals with interrupted runs of a stage at its targets.

@@ -58,7 +58,8 @@ type account struct {
 	snapshots    map[string]map[string]bool // accounts that may use them, by snapshot
 	copying      sync.Mutex
 	schedules    map[string]schedule  // by name
-	scheduling   sync.Once            // makes the group of launchers' schedules
+	scheduling   sync.Mutex           // held while the group of launchers' schedules is made
+	scheduled    map[string]bool      // whether it is, by region
 	listeners    map[string]*listener // by ARN
 	projects     map[string]Project   // of CodeBuild, by name
 	builds       map[string]*build    // by ID
@@ -92,7 +93,7 @@ func (s *server) add(c *Cloud) {
 		cloud: c, server: s, dir: filepath.Join(s.dir, c.ID), ctx: ctx, cancel: cancel,
 		launches: map[string]launch{}, instances: map[string]*instance{}, images: map[string]image{}, commands: map[string]*command{}, reports: map[string]*report{}, copyPace: map[string]time.Duration{}, copyFailing: map[string]string{},
 		templates: map[string]template{}, groups: map[string]template{}, members: map[string][]string{}, ending: map[string]time.Time{},
-		targets: map[string]target{}, balancers: map[string]*balancer{}, alarms: map[string]cbor.Map{}, alarmTags: map[string]cbor.List{}, attached: map[string]*attached{}, groupTargets: map[string][]string{}, stacks: map[string]string{}, spoiled: map[string]string{}, rolledBack: map[string]rollback{}, keys: map[string]string{}, schedules: map[string]schedule{}, snapshots: map[string]map[string]bool{}, listeners: map[string]*listener{},
+		targets: map[string]target{}, balancers: map[string]*balancer{}, alarms: map[string]cbor.Map{}, alarmTags: map[string]cbor.List{}, attached: map[string]*attached{}, groupTargets: map[string][]string{}, stacks: map[string]string{}, spoiled: map[string]string{}, rolledBack: map[string]rollback{}, keys: map[string]string{}, schedules: map[string]schedule{}, scheduled: map[string]bool{}, snapshots: map[string]map[string]bool{}, listeners: map[string]*listener{},
 		projects: map[string]Project{}, builds: map[string]*build{}, started: map[string]started{}, made: map[string]time.Time{}, repeats: map[string]answer{}, sessions: map[string]*session{}, quotas: map[string]float64{}, given: map[string]string{}, keyPolicies: map[string]iamtest.Policy{}, policies: map[string]iamtest.Policy{}, certificates: map[string]tls.Certificate{},
 	}
 	s.mu.Lock()

@@ -66,7 +66,7 @@ func (a *account) changeGroup(r *request) answer {
 	}
 	for id := range alive {
 		if a.instance(id) == nil {
-			a.launched(id, from.image, from.userData, true)
+			a.launched(r.region, id, from.image, from.userData, true)
 			a.scaled(r, from, id)
 		}
 	}

@@ -192,9 +192,9 @@ func (i *instance) powerOff() {
 		return
 	}
 	if i.stays {
-		i.account.own("StopInstances", i.id)
+		i.account.own("StopInstances", i.region, i.id)
 	} else {
-		i.account.own("TerminateInstances", i.id)
+		i.account.own("TerminateInstances", i.region, i.id)
 	}
 	i.halt(!i.stays)
 }

@@ -69,7 +69,7 @@ func (a *account) runInstances(r *request) answer {
 	}
 	unusable, why := a.unusable(r)
 	for _, m := range instanceID.FindAllSubmatch(got.body, -1) {
-		i := a.launched(string(m[1]), r.form.Get("ImageId"), r.form.Get("UserData"), r.form.Get("InstanceInitiatedShutdownBehavior") != "terminate")
+		i := a.launched(r.region, string(m[1]), r.form.Get("ImageId"), r.form.Get("UserData"), r.form.Get("InstanceInitiatedShutdownBehavior") != "terminate")
 		i.key = naming{r, a}.volumeKey(r.form)
 		if unusable != "" {
 			a.cloud.logf("instance %s can't use its key: %v", i.id, why)
@@ -329,16 +329,16 @@ func (a *account) terminateInstances(r *request) answer {
 // Terminate ends an instance as a failing host would.
 func (c *Cloud) Terminate(ids ...string) {
 	a := c.account()
-	a.own("TerminateInstances", ids...)
 	for _, id := range ids {
 		if i := a.instance(id); i != nil {
+			a.own("TerminateInstances", i.region, id)
 			i.halt(true)
 		}
 	}
 }
 
-// own makes a request of nobody's to moto, which changes instances.
-func (a *account) own(action string, ids ...string) {
+// own makes a request of nobody's to moto, which changes instances in a region.
+func (a *account) own(action, region string, ids ...string) {
 	values := url.Values{}
 	for n, id := range ids {
 		values.Set(fmt.Sprintf("InstanceId.%d", n+1), id)
@@ -347,13 +347,13 @@ func (a *account) own(action string, ids ...string) {
 	if err != nil {
 		panic(err) // the URL is the proxy's
 	}
-	hr.Header.Set("Authorization", a.cloud.authorization("ec2"))
-	a.query(&request{Request: hr, service: "ec2", region: Region, account: a}, "ec2", action, values)
+	hr.Header.Set("Authorization", a.cloud.authorization(region, "ec2"))
+	a.query(&request{Request: hr, service: "ec2", region: region, account: a}, "ec2", action, values)
 }
 
 // authorization is the header of a request of the proxy's own.
-func (c *Cloud) authorization(service string) string {
-	return "AWS4-HMAC-SHA256 Credential=" + c.AccessKey() + "/20260101/" + Region + "/" + service + "/aws4_request, SignedHeaders=host, Signature=none"
+func (c *Cloud) authorization(region, service string) string {
+	return "AWS4-HMAC-SHA256 Credential=" + c.AccessKey() + "/20260101/" + region + "/" + service + "/aws4_request, SignedHeaders=host, Signature=none"
 }
 
 // createImage keeps names unique, tags the snapshots, which moto can't, and copies
@@ -394,7 +394,7 @@ func (a *account) createImage(r *request) answer {
 			tags.Set("ResourceId.1", string(s[1]))
 			a.query(r, "ec2", "CreateTags", tags)
 			if i != nil {
-				a.encrypt(string(s[1]), i.key)
+				a.encrypt(r, string(s[1]), i.key)
 			}
 		}
 	}

@@ -518,11 +518,20 @@ func (r *route) choose(w http.ResponseWriter, asked *http.Request) (group string
 	return ""
 }
 
-// registered asks moto for the targets of a group.
+// regionOf is the region of an ARN.
+func regionOf(arn string) string {
+	if parts := strings.Split(arn, ":"); len(parts) > 3 {
+		return parts[3]
+	}
+	return Region
+}
+
+// registered asks moto for the targets of a group, in its region.
 func (a elbAPI) registered(r *http.Request, group string) []string {
 	hr := r.Clone(r.Context())
-	hr.Header = http.Header{"Authorization": {a.cloud.authorization("elasticloadbalancing")}}
-	got := a.query(&request{Request: hr, service: "elasticloadbalancing", region: Region, account: a.account}, "elasticloadbalancing", "DescribeTargetHealth", url.Values{"TargetGroupArn": {group}})
+	region := regionOf(group)
+	hr.Header = http.Header{"Authorization": {a.cloud.authorization(region, "elasticloadbalancing")}}
+	got := a.query(&request{Request: hr, service: "elasticloadbalancing", region: region, account: a.account}, "elasticloadbalancing", "DescribeTargetHealth", url.Values{"TargetGroupArn": {group}})
 	var ids []string
 	for _, m := range targetID.FindAllSubmatch(got.body, -1) {
 		ids = append(ids, string(m[1]))

@@ -109,7 +109,7 @@ func (a imageAPI) copyImage(r *request) answer {
 	for _, s := range snapshotIDs.FindAllSubmatch(described.body, -1) {
 		tags["snapshot"].Set("ResourceId.1", string(s[1]))
 		a.query(r, "ec2", "CreateTags", tags["snapshot"])
-		a.encrypt(string(s[1]), r.form.Get("KmsKeyId"))
+		a.encrypt(r, string(s[1]), r.form.Get("KmsKeyId"))
 	}
 	a.mu.Lock()
 	a.launches[token] = launch{digest, got}
@@ -330,8 +330,13 @@ func (a imageAPI) modifyImageAttribute(r *request) answer {
 	return got
 }
 
-// encrypt remembers the key of a snapshot.
-func (a *account) encrypt(snapshot, key string) {
+// encrypt remembers the key of a snapshot: its ARN, by whatever the request names it.
+func (a *account) encrypt(r *request, snapshot, key string) {
+	if key != "" && !strings.Contains(key, ":key/") {
+		if _, arn := (naming{r, a}).state(key); arn != "" {
+			key = arn
+		}
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.keys[snapshot] = key

@@ -22,6 +22,7 @@ type instance struct {
 	key      string // of KMS, that encrypts its root volume
 	account  *account
 	id       string
+	region   string
 	image    string // that it was launched from
 	root     string
 	address  string // on loopback
@@ -47,13 +48,13 @@ type instance struct {
 
 // launched makes the body of a new instance. Its files come from its image.
 // One that stays is stopped, and not terminated, by a power-off from inside.
-func (a *account) launched(id, imageID, userData string, stays bool) *instance {
+func (a *account) launched(region, id, imageID, userData string, stays bool) *instance {
 	pace := a.cloud.paced()
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(id))
 	n := h.Sum32()
 	i := &instance{
-		account: a, id: id, image: imageID, stays: stays, root: filepath.Join(a.dir, "instances", id), services: map[string]context.CancelFunc{}, stops: map[string]string{},
+		account: a, id: id, region: region, image: imageID, stays: stays, root: filepath.Join(a.dir, "instances", id), services: map[string]context.CancelFunc{}, stops: map[string]string{},
 		address: fmt.Sprintf("127.%d.%d.%d", 16+n%100, n>>8%250, 1+n>>16%250),
 		running: time.Now().Add(pace.Boot), registered: time.Now().Add(pace.Boot + pace.Agent),
 	}

@@ -25,6 +25,8 @@ type schedule struct {
 		Arn, Input, RoleArn string
 		RetryPolicy         *struct{ MaximumRetryAttempts int }
 	}
+
+	region string
 }
 
 // due returns when a schedule happens. It is in UTC, to the second.
@@ -76,6 +78,7 @@ func (a *account) keepSchedule(r *request) answer {
 	defer a.mu.Unlock()
 	switch r.Method {
 	case http.MethodPost, http.MethodPut:
+		s.region = r.region
 		a.schedules[name], a.launches[token] = s, launch{digest, got}
 	case http.MethodDelete:
 		delete(a.schedules, name)
@@ -93,13 +96,16 @@ func (a *account) missingGroup(r *request, name string) *answer {
 		got := r.fail(http.StatusNotFound, "ResourceNotFoundException", "Schedule group "+name+" does not exist.")
 		return &got
 	}
-	a.scheduling.Do(func() {
+	a.scheduling.Lock()
+	defer a.scheduling.Unlock()
+	if !a.scheduled[r.region] {
 		own := &request{Request: r.Clone(r.Context()), body: []byte("{}"), service: r.service, region: r.region, action: http.MethodPost, account: a}
 		own.URL, own.Method = &url.URL{Path: "/schedule-groups/" + name}, http.MethodPost
 		if got := a.server.forward(own); got.status != http.StatusOK {
 			a.fault("moto makes no schedule group: %s", got.body)
 		}
-	})
+		a.scheduled[r.region] = true
+	}
 	return nil
 }
 
@@ -142,8 +148,8 @@ func (c *Cloud) RunSchedules(now time.Time) (names []string) {
 			c.t.Error(err)
 			continue
 		}
-		hr.Header.Set("Authorization", c.authorization("scheduler"))
-		a.keepSchedule(&request{Request: hr, service: "scheduler", region: Region, account: a})
+		hr.Header.Set("Authorization", c.authorization(s.region, "scheduler"))
+		a.keepSchedule(&request{Request: hr, service: "scheduler", region: s.region, account: a})
 	}
 	return names
 }
@@ -186,13 +192,13 @@ func (a *account) carryOut(s schedule) error {
 	if err != nil {
 		return err
 	}
-	hr.Header.Set("Authorization", a.cloud.authorization(service))
+	hr.Header.Set("Authorization", a.cloud.authorization(s.region, service))
 	hr.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
-	r := &request{Request: hr, body: []byte(form.Encode()), service: service, region: Region, action: form.Get("Action"), form: form, account: a}
+	r := &request{Request: hr, body: []byte(form.Encode()), service: service, region: s.region, action: form.Get("Action"), form: form, account: a}
 	if err := a.judgeSchedule(s.Target.RoleArn, r); err != nil {
 		return fmt.Errorf("%s: %w", target, err)
 	}
-	if f := a.cloud.called(Call{Service: service, Action: r.action, Path: "/", Role: r.role, At: time.Now()}); f != nil { // all of them pass by
+	if f := a.cloud.called(Call{Service: service, Region: s.region, Action: r.action, Path: "/", Role: r.role, At: time.Now()}); f != nil { // all of them pass by
 		return fmt.Errorf("%s: %w: %s", target, errBusy, f.Code)
 	}
 	got := a.server.answer(r)

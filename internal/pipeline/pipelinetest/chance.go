@@ -19,7 +19,7 @@ func Chance(t testing.TB, r *rand.Rand) *Story {
 		stage, build := stages[r.IntN(len(stages))], names[r.IntN(len(names))]
 		_, made := s.State().Builds[ID(build)]
 		def := s.State().Stages[stage]
-		switch n := r.IntN(12); {
+		switch n := r.IntN(13); {
 		case n < 2:
 			s.Stages(CommitOf(build)).Offered(build)
 		case !made:
@@ -38,6 +38,9 @@ func Chance(t testing.TB, r *rand.Rand) *Story {
 			s.Stages(def)
 		case n == 11:
 			s.Overridden(stage, build)
+		case n == 12:
+			def.Elsewhere = []pipeline.Elsewhere{{Ledger: "theirs", Pipeline: "images", Stage: "tested", Build: []string{"", "b-00000000f1"}[r.IntN(2)]}}
+			s.Stages(def)
 		}
 	}
 	return s

@@ -49,6 +49,7 @@ type bed struct {
 	cloud  *cloudtest.Cloud
 	log    *syncBuffer
 	leases *leases
+	at     pipeline.Target // that it is; zero for the ledger's own place
 
 	region // the test's own clients of it
 }

@@ -4,6 +4,7 @@
 package aws
 
 import (
+	"cmp"
 	"context"
 	"strings"
 	"sync"
@@ -30,33 +31,50 @@ const targetRole = "TargetRole"
 // home's.
 func newTarget(home *bed, key string) (*bed, pipeline.Target) {
 	home.Helper()
+	return newTargetIn(home, key, cloudtest.Region)
+}
+
+// newTargetIn is newTarget in a region.
+func newTargetIn(home *bed, key, region string) (*bed, pipeline.Target) {
+	home.Helper()
 	c := cloudtest.New(home.TB)
 	c.Given(map[string]string{
-		"Target": "yes", "Support": "no", "TrustedBy": home.cloud.Stack().Role(cloudtest.Deployer).ARN, "ExternalId": "agreed", "ImageKeys": key,
+		"Target": "yes", "Support": "no", "AWS::Region": region, "TrustedBy": home.cloud.Stack().Role(cloudtest.Deployer).ARN, "ExternalId": "agreed", "ImageKeys": key,
 		"Readers": home.cloud.Stack().Role(cloudtest.Approver).ARN + "," + home.cloud.Stack().Role(cloudtest.Launcher).ARN,
 	})
 	at := pipeline.Target{Name: "eu", RoleARN: c.Stack().Role(targetRole).ARN, ReaderRoleARN: c.Stack().Role("TargetReaderRole").ARN, ExternalID: "agreed"}
+	if region != cloudtest.Region {
+		at.Region, at.KMSKey = region, key
+	}
 	home.cloud.Given(map[string]string{"TargetRoles": at.RoleARN, "ReaderRoles": at.ReaderRoleARN})
 	from := &cloud.Cloud{Config: home.cloud.Config()}
-	b := &bed{TB: home.TB, cloud: c, log: &syncBuffer{}, leases: &leases{newest: map[string]int64{}}}
-	b.Platform = New(Options{Config: from.In(cloud.Elsewhere{Role: cloud.Role{ARN: at.RoleARN, ExternalID: at.ExternalID}}).Config, Settings: awstest.Settings(home.TB, c), Pause: 20 * time.Millisecond, Current: b.leases.current})
-	b.region = b.in(cloudtest.Region)
+	b := &bed{TB: home.TB, cloud: c, log: &syncBuffer{}, leases: &leases{newest: map[string]int64{}}, at: at}
+	b.Platform = New(Options{Config: from.In(cloud.Elsewhere{Region: region, Role: cloud.Role{ARN: at.RoleARN, ExternalID: at.ExternalID}}).Config, Settings: awstest.SettingsIn(home.TB, c, region), Pause: 20 * time.Millisecond, Current: b.leases.current})
+	b.region = b.in(region)
 	return b, at
 }
 
-// sharedWith lets the environments of a target be launched from an image.
-func (b *bed) sharedWith(image string, with *bed) {
+// sharedWith lets the environments of a target be launched from an image, and returns its ID
+// there.
+func (b *bed) sharedWith(image string, with *bed) string {
 	b.Helper()
-	_, err := b.Publish(context.WithoutCancel(b.Context()), pipeline.PublishRequest{
+	ids, err := b.Publish(context.WithoutCancel(b.Context()), pipeline.PublishRequest{
 		Image: image, Labels: pipeline.Labels{Pipeline: "shop", Stage: "image/base", Run: "r-1"}, Log: b.log,
-		Targets: []pipeline.Target{{RoleARN: with.cloud.Stack().Role(targetRole).ARN}},
+		Targets: []pipeline.Target{with.at},
 	})
 	b.must(err)
+	return ids[cmp.Or(with.at.Region, cloudtest.Region)]
 }
 
 // TestPlatformElsewhere takes persistent environments in another account, of images that are
 // baked where the ledger is, through what every platform promises.
-func TestPlatformElsewhere(t *testing.T) {
+func TestPlatformElsewhere(t *testing.T) { conformsIn(t, cloudtest.Region) }
+
+// TestPlatformAbroad does so in another region of another account, where the images are copies.
+func TestPlatformAbroad(t *testing.T) { conformsIn(t, elsewhere[0]) }
+
+func conformsIn(t *testing.T, region string) {
+	t.Helper()
 	lacks := platformtest.Lacks{
 		"Variables": noSecrets, "Exec": noSecrets, "Data": noData, "DataFrom": noData, "Hooks": noData,
 		"BakeTree": noDirectories, "BakeEnvironment": noDirectories, "BakeFails": noDirectories, "Images": noDirectories, "Channel": noDirectories,
@@ -66,12 +84,16 @@ func TestPlatformElsewhere(t *testing.T) {
 	platformtest.Run(t, lacks, func(t *testing.T) platformtest.Subject {
 		home := newBed(t)
 		key := home.key("alias/penstock/images")
-		there, _ := newTarget(home, key)
+		theirs := key
+		if region != cloudtest.Region {
+			theirs = home.keyIn(region, "alias/penstock/images")
+		}
+		there, _ := newTargetIn(home, theirs, region)
 		t.Cleanup(there.wantNothing)
 		base := home.encrypted(key)
-		home.sharedWith(base, there)
+		at := home.sharedWith(base, there)
 		return platformtest.Subject{
-			Platform: &persistent{bed: there, maker: home, images: map[string]string{}, leases: map[string]*sync.Mutex{}, mu: &sync.Mutex{}}, Start: platformtest.Start(), Base: base,
+			Platform: &persistent{bed: there, maker: home, images: map[string]string{}, sources: map[string]string{at: base}, leases: map[string]*sync.Mutex{}, mu: &sync.Mutex{}}, Start: platformtest.Start(), Base: at,
 		}
 	})
 }

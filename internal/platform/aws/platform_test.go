@@ -4,6 +4,7 @@
 package aws
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -23,6 +24,8 @@ type persistent struct {
 	mu     *sync.Mutex
 	images map[string]string      // by what was installed
 	leases map[string]*sync.Mutex // by environment: the engine lets one at a time work on one
+	// sources has the images where the ledger is of which there are copies here, by their copies.
+	sources map[string]string
 }
 
 // Under implements pipeline.Platform.
@@ -66,7 +69,7 @@ func (l *persistent) baked(ctx context.Context, r pipeline.FleetRequest) (string
 		return l.images[key], nil
 	}
 	b := pipeline.FleetRequest{
-		Environment: "e-bake-" + key, Fleet: "f-bake-" + key, Image: r.Image, Instances: 1, Artifact: r.Artifact, Log: r.Log,
+		Environment: "e-bake-" + key, Fleet: "f-bake-" + key, Image: cmp.Or(l.sources[r.Image], r.Image), Instances: 1, Artifact: r.Artifact, Log: r.Log,
 		Service: pipeline.Service{Install: r.Service.Install, Start: platformtest.Start(), Port: 8080},
 	}
 	if _, err := l.maker.Platform.Prepare(ctx, b); err != nil {
@@ -78,9 +81,9 @@ func (l *persistent) baked(ctx context.Context, r pipeline.FleetRequest) (string
 	}
 	l.images[key] = image.ID
 	if l.maker.cloud != l.cloud {
-		l.maker.sharedWith(image.ID, l.bed)
+		l.images[key] = l.maker.sharedWith(image.ID, l.bed)
 	}
-	return image.ID, l.maker.Platform.Destroy(ctx, b.Environment)
+	return l.images[key], l.maker.Platform.Destroy(ctx, b.Environment)
 }
 
 const (

@@ -122,7 +122,13 @@ func TestScalingWithKeys(t *testing.T) {
 // key makes a KMS key with an alias, and returns its ARN.
 func (b *bed) key(alias string) string {
 	b.Helper()
-	client := kms.NewFromConfig(b.cloud.Own())
+	return b.keyIn(cloudtest.Region, alias)
+}
+
+// keyIn makes a key with an alias in a region.
+func (b *bed) keyIn(region, alias string) string {
+	b.Helper()
+	client := kms.NewFromConfig(b.inRegion(region))
 	made, err := client.CreateKey(b.Context(), &kms.CreateKeyInput{})
 	b.must(err)
 	_, err = client.CreateAlias(b.Context(), &kms.CreateAliasInput{AliasName: aws.String(alias), TargetKeyId: made.KeyMetadata.KeyId})

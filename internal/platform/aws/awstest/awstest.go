@@ -47,8 +47,15 @@ func New(t testing.TB) *Bed {
 // Settings makes what the bootstrap stack makes.
 func Settings(t testing.TB, c *cloudtest.Cloud) stack.Settings {
 	t.Helper()
+	return SettingsIn(t, c, cloudtest.Region)
+}
+
+// SettingsIn makes what the bootstrap stack makes in a region.
+func SettingsIn(t testing.TB, c *cloudtest.Cloud, region string) stack.Settings {
+	t.Helper()
 	b := &Bed{TB: t}
 	ctx, cfg := t.Context(), c.Own()
+	cfg.Region = region
 	s := stack.Settings{Stack: "penstock", Bucket: "penstock-" + c.ID,
 		SchedulerRole: c.Stack().Outputs["SchedulerRole"], LauncherSchedulerRole: c.Stack().Outputs["LauncherSchedulerRole"],
 		LauncherScheduleGroup: c.Stack().Outputs["LauncherScheduleGroup"],
@@ -75,7 +82,7 @@ func Settings(t testing.TB, c *cloudtest.Cloud) stack.Settings {
 		of.Groups = []string{aws.ToString(made.GroupId)}
 	}
 	_, err = s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = true }).CreateBucket(ctx, &s3.CreateBucketInput{
-		Bucket: aws.String(s.Bucket), CreateBucketConfiguration: &s3types.CreateBucketConfiguration{LocationConstraint: cloudtest.Region},
+		Bucket: aws.String(s.Bucket), CreateBucketConfiguration: &s3types.CreateBucketConfiguration{LocationConstraint: s3types.BucketLocationConstraint(region)},
 	})
 	b.Must(err)
 	return s

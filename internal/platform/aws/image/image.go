@@ -45,7 +45,7 @@ type Images struct {
 
 // New returns the images of an installation.
 func New(s *stack.Stack, instances *instance.Instances) *Images {
-	m := &Images{stack: s, instances: instances, ec2: ec2.NewFromConfig(s.Config), ssm: ssm.NewFromConfig(s.Config), limits: limits{reportLimit, parameterLimit}}
+	m := &Images{stack: s, instances: instances, ec2: ec2.NewFromConfig(s.Config), ssm: ssm.NewFromConfig(s.Config), limits: limits{imageLimit, reportLimit, parameterLimit}}
 	m.resolved = cloud.NewBatcher(m.fetchParameters)
 	m.asked.shareable = map[string]bool{}
 	return m
@@ -169,7 +169,7 @@ func describe(i types.Image) pipeline.BakedImage {
 
 // await waits until an image can be used.
 func (m *Images) await(ctx context.Context, id string) (baked pipeline.BakedImage, err error) {
-	err = m.stack.Wait(ctx, "image "+id, imageLimit, func(ctx context.Context) (poll.Probe, error) {
+	err = m.stack.Wait(ctx, "image "+id, m.images, func(ctx context.Context) (poll.Probe, error) {
 		i, ok, err := m.instances.Image(ctx, id)
 		if err != nil || !ok { // AWS may not list a new image at once
 			return poll.Probe{State: "not listed yet"}, err
@@ -181,13 +181,17 @@ func (m *Images) await(ctx context.Context, id string) (baked pipeline.BakedImag
 		case types.ImageStatePending:
 			return poll.Probe{State: "pending"}, nil
 		}
-		why := "AWS gives no reason"
-		if i.StateReason != nil {
-			why = aws.ToString(i.StateReason.Message)
-		}
-		return poll.Probe{}, pipeline.Errorf(pipeline.CodeFailed, opBake, "image %s is %s: %s", id, i.State, why)
+		return poll.Probe{}, pipeline.Errorf(pipeline.CodeFailed, opBake, "image %s is %s: %s", id, i.State, reasonOf(i))
 	})
 	return baked, cloud.Fault(ctx, opBake, err)
+}
+
+// reasonOf says why an image is as it is.
+func reasonOf(i types.Image) string {
+	if i.StateReason == nil {
+		return "AWS gives no reason"
+	}
+	return aws.ToString(i.StateReason.Message)
 }
 
 // Orphans lists the bakes of which a builder is left that makes nothing, and the images

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,6 +34,7 @@ const (
 	tagOf         = "penstock:image"       // of a copy and of its snapshots: the image that it is of
 	tagRegions    = "penstock:regions"     // with copies
 	tagKeepShared = "penstock:keep-shared" // true: not removed while others may launch it
+	tagRemovals   = "penstock:removals"    // how often copies were removed since it was made
 )
 
 // Check refuses a baked image that can't be published: CodeInvalid, with the argument and
@@ -119,7 +121,7 @@ func (m *Images) Publish(ctx context.Context, r pipeline.PublishRequest) (map[st
 		return nil, err
 	}
 	gone := slices.DeleteFunc(before, func(region string) bool { return slices.Contains(want.Regions, region) })
-	if err := m.removeCopies(ctx, r.Image, gone); err != nil {
+	if err := m.withdraw(ctx, image, gone); err != nil {
 		return nil, err
 	}
 	ids := map[string]string{}
@@ -127,6 +129,20 @@ func (m *Images) Publish(ctx context.Context, r pipeline.PublishRequest) (map[st
 		ids[region] = aws.ToString(image.ImageId)
 	}
 	return ids, m.home().tag(ctx, opPublish, r.Image, map[string]string{tagRegions: strings.Join(want.Regions, " ")})
+}
+
+// withdraw removes the copies of an image in some regions. It is counted first: AWS gives who
+// asks for the same copy again the ID of the one that is gone.
+func (m *Images) withdraw(ctx context.Context, image types.Image, regions []string) error {
+	if len(regions) == 0 {
+		return nil
+	}
+	id := aws.ToString(image.ImageId)
+	count, _ := strconv.Atoi(stack.Tag(image.Tags, tagRemovals))
+	if err := m.home().tag(ctx, opPublish, id, map[string]string{tagRemovals: strconv.Itoa(count + 1)}); err != nil {
+		return err
+	}
+	return m.removeCopies(ctx, id, regions)
 }
 
 // copies returns the copies of an image by region, made where they are not there, all
@@ -191,7 +207,7 @@ func (r regional) copy(ctx context.Context, image types.Image, q pipeline.Publis
 		if within := q.Publication.CopyWithin; within > 0 {
 			in.SnapshotCopyCompletionDurationMinutes = aws.Int64(int64(within / time.Minute))
 		}
-		in.ClientToken = aws.String(copyToken(in, q, failed))
+		in.ClientToken = aws.String(copyToken(in, q, stack.Tag(image.Tags, tagRemovals), failed))
 		out, err := r.ec2.CopyImage(ctx, in)
 		if err != nil {
 			return types.Image{}, cloud.Fault(ctx, op, err)
@@ -208,30 +224,36 @@ func (r regional) copy(ctx context.Context, image types.Image, q pipeline.Publis
 }
 
 // copyToken returns the token of a copy. That of a later run, whose tags are others, is
-// another: AWS would refuse the same. So is that of a copy after others that failed.
-func copyToken(in *ec2.CopyImageInput, q pipeline.PublishRequest, failed []types.Image) string {
+// another: AWS would refuse the same. So is that of a copy after others that failed, or that were
+// removed.
+func copyToken(in *ec2.CopyImageInput, q pipeline.PublishRequest, removals string, failed []types.Image) string {
 	var before []string
 	for _, c := range failed {
 		before = append(before, aws.ToString(c.ImageId))
 	}
 	slices.Sort(before)
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %q %q %s %d", q.Image, aws.ToString(in.Name), before, q.Labels, aws.ToString(in.KmsKeyId), aws.ToInt64(in.SnapshotCopyCompletionDurationMinutes)))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %q %q %q %s %d", q.Image, aws.ToString(in.Name), removals, before, q.Labels, aws.ToString(in.KmsKeyId), aws.ToInt64(in.SnapshotCopyCompletionDurationMinutes)))
 	return hex.EncodeToString(sum[:])
 }
 
 // await waits until an image of the region can be used.
 func (r regional) await(ctx context.Context, id string) (image types.Image, err error) {
-	err = r.stack.Wait(ctx, "image "+id+" in "+r.region, imageLimit, func(ctx context.Context) (poll.Probe, error) {
+	err = r.stack.Wait(ctx, "image "+id+" in "+r.region, r.images, func(ctx context.Context) (poll.Probe, error) {
 		out, err := r.ec2.DescribeImages(ctx, &ec2.DescribeImagesInput{Owners: []string{"self"}, Filters: []types.Filter{stack.Filter("image-id", id)}})
 		if err != nil || len(out.Images) == 0 {
 			return poll.Probe{State: "not listed yet"}, err
 		}
 		image = out.Images[0]
 		if image.State != types.ImageStateAvailable && image.State != types.ImageStatePending {
-			return poll.Probe{}, pipeline.Errorf(pipeline.CodeFailed, opPublish, "image %s in %s is %s", id, r.region, image.State)
+			return poll.Probe{}, pipeline.Errorf(pipeline.CodeFailed, opPublish, "image %s in %s is %s: %s", id, r.region, image.State, reasonOf(image)).
+				WithHint("Correct what AWS names. The next try makes another copy.")
 		}
 		return poll.Probe{Done: image.State == types.ImageStateAvailable, State: string(image.State)}, nil
 	})
+	if ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+		return image, pipeline.Errorf(pipeline.CodeFailed, opPublish, "%w", err).
+			WithHint("The copy goes on, and the next try waits for it. If it is to be made again instead, deregister image %s in %s first.", id, r.region)
+	}
 	return image, cloud.Fault(ctx, opPublish, err)
 }
 

@@ -29,6 +29,7 @@ type regional struct {
 
 // limits say how long what AWS does is waited for.
 type limits struct {
+	images     time.Duration // an image, or a copy of one
 	reports    time.Duration // a report on other accounts
 	parameters time.Duration // a parameter that says an image
 }

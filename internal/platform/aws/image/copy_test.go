@@ -1,0 +1,139 @@
+// Copyright (c) Penstock contributors
+// SPDX-License-Identifier: MPL-2.0
+
+package image
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/awstest"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/instance"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
+)
+
+const abroad = "us-east-1"
+
+// copied asks for an image to be in another region, or in none, and returns its copy.
+func copied(t *testing.T, m *Images, id string, regions ...string) (string, error) {
+	t.Helper()
+	ids, err := m.Publish(t.Context(), pipeline.PublishRequest{
+		Image: id, Labels: pipeline.Labels{Pipeline: "shop", Stage: "image/base", Run: "r-1"}, Publication: pipeline.Publication{Regions: regions},
+	})
+	return ids[abroad], err
+}
+
+// fails asserts what the error of a copy says.
+func fails(t *testing.T, err error, text ...string) {
+	t.Helper()
+	if pipeline.CodeOf(err) != pipeline.CodeFailed {
+		t.Fatalf("got %v", err)
+	}
+	for _, want := range text {
+		if !strings.Contains(err.Error()+" "+reason.Hint(err), want) {
+			t.Errorf("the error %q (%s) does not say %q", err, reason.Hint(err), want)
+		}
+	}
+}
+
+// A copy that AWS never completes is waited for as long as an image may take, and again by the
+// next publication; it is made once.
+func TestCopyPending(t *testing.T) {
+	t.Parallel()
+	b := awstest.New(t)
+	m := New(b.Stack, b.Instances)
+	id := b.Image(b.Machine(""))
+	m.images = 200 * time.Millisecond
+	b.Cloud.SetCopyTime(abroad, 1000*time.Hour)
+	for range 2 {
+		_, err := copied(t, m, id, abroad)
+		fails(t, err, "image ami-", "in "+abroad, "pending", "the next try waits for it", "deregister image ami-")
+	}
+	b.Cloud.CompleteImages()
+	if copy, err := copied(t, m, id, abroad); err != nil || copy == "" {
+		t.Errorf("once it is complete: %q, %v", copy, err)
+	}
+	if n := b.Cloud.Count()["CopyImage"]; n != 1 {
+		t.Errorf("%d copies were asked for", n)
+	}
+	b.Must(m.Remove(t.Context(), id))
+}
+
+// A copy that fails for ever is made again by each publication, in place of the one before.
+func TestCopyFails(t *testing.T) {
+	t.Parallel()
+	b := awstest.New(t)
+	m := New(b.Stack, b.Instances)
+	id := b.Image(b.Machine(""))
+	b.Cloud.FailCopies(abroad, "the destination is out of space")
+	for range 3 {
+		_, err := copied(t, m, id, abroad)
+		fails(t, err, "image ami-", "in "+abroad, "failed: the destination is out of space", "The next try makes another copy")
+		if there, err := m.in(abroad).copiesOf(t.Context(), id); err != nil || len(there) != 1 {
+			t.Errorf("there are %d copies, %v", len(there), err)
+		}
+	}
+	b.Cloud.FailCopies(abroad, "")
+	if copy, err := copied(t, m, id, abroad); err != nil || copy == "" {
+		t.Errorf("once it is over: %q, %v", copy, err)
+	}
+	b.Must(m.Remove(t.Context(), id))
+}
+
+// A copy that was removed is made again when it is wanted again: AWS gives who asks for the same
+// one the ID of the one that is gone.
+func TestCopyAgain(t *testing.T) {
+	t.Parallel()
+	b := awstest.New(t)
+	m := New(b.Stack, b.Instances)
+	id := b.Image(b.Machine(""))
+	m.images = 10 * time.Second
+	seen := map[string]bool{}
+	for range 3 {
+		copy, err := copied(t, m, id, abroad)
+		b.Must(err)
+		if copy == "" || seen[copy] {
+			t.Fatalf("the copy is %q, and there were %v", copy, seen)
+		}
+		seen[copy] = true
+		_, err = copied(t, m, id)
+		b.Must(err)
+		if there, err := m.in(abroad).copiesOf(t.Context(), id); err != nil || len(there) > 0 {
+			t.Fatalf("%d copies are left, %v", len(there), err)
+		}
+	}
+	b.Must(m.Remove(t.Context(), id))
+}
+
+// An image lists the ARN of its key, by whatever name it was asked for.
+func TestKeyByAlias(t *testing.T) {
+	t.Parallel()
+	b := awstest.New(t)
+	m := New(b.Stack, b.Instances)
+	id := b.Image(b.Machine(""))
+	cfg := b.Cloud.Own()
+	cfg.Region = abroad
+	client := kms.NewFromConfig(cfg)
+	made, err := client.CreateKey(t.Context(), &kms.CreateKeyInput{})
+	b.Must(err)
+	_, err = client.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: aws.String("alias/penstock/images"), TargetKeyId: made.KeyMetadata.KeyId})
+	b.Must(err)
+	arn := aws.ToString(made.KeyMetadata.Arn)
+	ids, err := m.Publish(t.Context(), pipeline.PublishRequest{
+		Image: id, Labels: pipeline.Labels{Pipeline: "shop", Stage: "image/base", Run: "r-1"},
+		Publication: pipeline.Publication{Regions: []string{abroad}, KMSKeys: map[string]string{abroad: "alias/penstock/images"}},
+	})
+	b.Must(err)
+	there, err := m.in(abroad).copiesOf(t.Context(), id)
+	b.Must(err)
+	keys, err := instance.Keys(t.Context(), m.in(abroad).ec2, there[0])
+	if err != nil || ids[abroad] == "" || len(keys) != 1 || keys[0] != arn {
+		t.Errorf("the copy %v has the keys %v, want %s; %v", ids, keys, arn, err)
+	}
+	b.Must(m.Remove(t.Context(), id))
+}
