@@ -101,7 +101,7 @@ func TestViewOfAnotherAccount(t *testing.T) {
 			t.Errorf("%s is asked to %s as %q", call.Service, call.Action, call.Role)
 		}
 	}
-	if n := len(theirs.Calls()); n > 14 {
+	if n := len(theirs.Calls()); n > 12 {
 		t.Errorf("it takes %d requests: %v", n, theirs.Count())
 	}
 	t.Logf("%d requests: %v", len(theirs.Calls()), theirs.Count())

@@ -42,22 +42,26 @@ func (c Checked) put(r pipeline.Record) {
 // follower is a ledger in which a whole verification takes long, as each megabyte of events is
 // a request.
 type follower interface {
-	// checked returns what there is to check, without verifying it.
-	checked(ctx context.Context, name string) (Checked, error)
+	// whole verifies a history from its first event on, and returns the state.
+	whole(ctx context.Context, name string) (*pipeline.State, Checked, error)
 	// follow verifies a history from what was checked before on, and returns the state. It
-	// reports false, or an error, where the history does not go on from there: the whole has to
-	// be verified then.
+	// reports false, or an error, where the history does not go on from there, or is being
+	// written: the whole has to be verified then.
 	follow(ctx context.Context, name string, from Checked) (*pipeline.State, Checked, bool, error)
 }
 
 var _ follower = (*dynamoMaintainer)(nil)
 
-func (d *dynamoMaintainer) checked(ctx context.Context, name string) (Checked, error) {
-	records, head, err := d.view(ctx, name)
+func (d *dynamoMaintainer) whole(ctx context.Context, name string) (*pipeline.State, Checked, error) {
+	found, err := d.verify(ctx, name)
 	if err != nil {
-		return Checked{}, d.fault(ctx, opVerify, err)
+		return nil, Checked{}, d.fault(ctx, opVerify, err)
 	}
-	return checkedOf(records, head), nil
+	state, err := stateOf(deciding(found.records, found.decisions))
+	if err != nil {
+		err = d.damaged(opVerify, "table %s: %w", d.Table, err)
+	}
+	return state, checkedOf(found.records, found.head), err
 }
 
 func checkedOf(records []pipeline.Record, head item) Checked {

@@ -31,8 +31,8 @@ func (d *dynamoMaintainer) Verify(ctx context.Context, name string) (int64, erro
 	}
 	var total int64
 	for _, name := range names {
-		n, err := d.verify(ctx, name)
-		total += n
+		found, err := d.verify(ctx, name)
+		total += found.events
 		if err != nil {
 			return total, d.fault(ctx, opVerify, err)
 		}
@@ -40,11 +40,29 @@ func (d *dynamoMaintainer) Verify(ctx context.Context, name string) (int64, erro
 	return total, nil
 }
 
-func (d *dynamoMaintainer) verify(ctx context.Context, name string) (n int64, err error) {
+// verification is a history that was verified, as far as that went.
+type verification struct {
+	events    int64 // that are right
+	head      item  // nil if there is nothing, or what a purge has left
+	records   []pipeline.Record
+	decisions []item // that count
+}
+
+func (d *dynamoMaintainer) verify(ctx context.Context, name string) (found verification, err error) {
 	records, head, err := d.view(ctx, name)
-	if err != nil || head == nil { // nothing, or what a purge has left
-		return 0, err
+	if err != nil || head == nil {
+		return found, err
 	}
+	if found.events, err = d.verifyHistory(ctx, name, records, head); err != nil {
+		return found, err
+	}
+	found.records, found.head = records, head
+	found.decisions, err = d.decisions.verify(ctx, name, records, head)
+	return found, err
+}
+
+// verifyHistory checks the events, and that the records are what they add up to.
+func (d *dynamoMaintainer) verifyHistory(ctx context.Context, name string, records []pipeline.Record, head item) (n int64, err error) {
 	bodies := map[pipeline.Key][]byte{} // of the events that wrote what must be there
 	versions, prev, builds := map[pipeline.Key]int64{}, "", int64(0)
 	err = d.each(ctx, query{pk: pkEvents(name)}, func(i item) (bool, error) {
@@ -77,11 +95,7 @@ func (d *dynamoMaintainer) verify(ctx context.Context, name string) (n int64, er
 	if n != head.int("seq") || prev != head.text("hash") || builds != head.int("builds") {
 		return n, d.damaged(opVerify, "%q: event %d is missing", name, n+1)
 	}
-	if err := d.verifyView(ctx, name, records, bodies, versions); err != nil {
-		return n, err
-	}
-	_, err = d.decisions.verify(ctx, name, records, head)
-	return n, err
+	return n, d.verifyView(ctx, name, records, bodies, versions)
 }
 
 // verifyEvent checks that an item is event number want, sealed after prev.

@@ -143,13 +143,8 @@ var settling = poll.Schedule{First: 100 * time.Millisecond, Max: 2 * time.Second
 func (v *View) Verified(ctx context.Context, name string, known Checked) (st *pipeline.State, now Checked, err error) {
 	if f, ok := v.verifier.(follower); ok && known.counts(v.now()) {
 		st, now, follows, err := f.follow(ctx, name, known)
-		if err == nil && follows {
-			if head, err := v.Newest(ctx, name); err == nil && head == now.Head {
-				return st, now, nil
-			}
-		}
-		if ctx.Err() != nil {
-			return nil, now, err
+		if err == nil && follows || ctx.Err() != nil {
+			return st, now, err
 		}
 	}
 	err = poll.Until(ctx, settling, func(ctx context.Context) (poll.Probe, error) {
@@ -157,14 +152,9 @@ func (v *View) Verified(ctx context.Context, name string, known Checked) (st *pi
 		if err != nil {
 			return poll.Probe{}, err
 		}
-		n, damage := v.Verify(ctx, name)
-		if st, err = v.State(ctx, name); damage == nil && err != nil {
-			damage = err
-		}
-		now = Checked{}
-		if f, ok := v.verifier.(follower); ok && damage == nil {
-			now, damage = f.checked(ctx, name)
-		}
+		var n int64
+		var damage error
+		st, now, n, damage = v.whole(ctx, name)
 		if now.Head, err = v.Newest(ctx, name); err != nil {
 			return poll.Probe{}, err
 		}
@@ -180,4 +170,18 @@ func (v *View) Verified(ctx context.Context, name string, known Checked) (st *pi
 		return poll.Probe{Done: true}, nil
 	})
 	return st, now, err
+}
+
+// whole verifies a history from its first event on. It returns the state, and how many events
+// are right.
+func (v *View) whole(ctx context.Context, name string) (st *pipeline.State, now Checked, n int64, err error) {
+	if f, ok := v.verifier.(follower); ok {
+		st, now, err = f.whole(ctx, name)
+		return st, now, now.Head.Sequence, err
+	}
+	if n, err = v.Verify(ctx, name); err != nil {
+		return nil, now, n, err
+	}
+	st, err = v.State(ctx, name)
+	return st, now, n, err
 }

@@ -63,7 +63,7 @@ type Held struct {
 
 // gatedOf lists what the stages up to a stage were gated on elsewhere when a build entered
 // them. A stage that it has not entered is gated as it is defined.
-func (r *Reports) gatedOf(ctx context.Context, st *pipeline.State, stage pipeline.Stage, build string) ([]Gated, error) {
+func gatedOf(ctx context.Context, r *Reports, st *pipeline.State, stage pipeline.Stage, build string) ([]Gated, error) {
 	list := []Gated{}
 	for _, s := range upTo(st, stage) {
 		run, err := r.resultRun(ctx, st, s, build)

@@ -157,7 +157,7 @@ func (r *Reports) Evidence(ctx context.Context, st *pipeline.State, q EvidenceRe
 		e.Against, current = at.Name, delivered
 	}
 	var err error
-	if e.Gated, err = r.gatedOf(ctx, st, stage, q.Build); err != nil {
+	if e.Gated, err = gatedOf(ctx, r, st, stage, q.Build); err != nil {
 		return e, err
 	}
 	if e.Applies, err = r.Applies(ctx, st.Pipeline.Name); err != nil {

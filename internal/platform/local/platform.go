@@ -35,6 +35,7 @@ type Options struct {
 // Platform keeps images and environments below a directory of this machine. Any
 // number of them, in any number of processes, may work on one directory.
 type Platform struct {
+	shared
 	Options
 	store *store.Store
 	by    []pipeline.Fence // under which things are changed
