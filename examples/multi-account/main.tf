@@ -2,10 +2,10 @@
 # runs in others, a wave of them at a time. Teams that keep Auto Scaling groups of their own follow the channel,
 # which leads to the image of what production runs.
 #
-#   penstock bootstrap --region eu-west-1                              # in the account of tools: prints the deployer role
-#   penstock bootstrap target --region eu-west-1 --stack shop --trust DEPLOYER_ROLE \
-#     --external-id shop-1 --image-keys KEY                            # in each account of production: prints its role
-#   penstock bootstrap --region eu-west-1 --target-roles ROLE,ROLE     # in the account of tools
+#   penstock bootstrap --region eu-west-1                              # in the account of tools: prints its roles
+#   penstock bootstrap target --region eu-west-1 --stack shop --trust DEPLOYER_ROLE --readers APPROVER_ROLE,LAUNCHER_ROLE \
+#     --external-id shop-1 --image-keys KEY                            # in each account of production: prints its two roles
+#   penstock bootstrap --region eu-west-1 --target-roles ROLE,ROLE --reader-roles READER_ROLE,READER_ROLE   # in the account of tools
 #
 #   terraform init && terraform apply -var-file=production.tfvars
 #
@@ -53,12 +53,13 @@ variable "external_id" {
 variable "production" {
   description = "Where production runs. A region that is not that of the pipeline needs kms_key, a key of the account of tools there."
   type = list(object({
-    name      = string
-    wave      = number
-    role_arn  = string
-    region    = optional(string)
-    kms_key   = optional(string)
-    instances = optional(number)
+    name            = string
+    wave            = number
+    role_arn        = string
+    reader_role_arn = optional(string)
+    region          = optional(string)
+    kms_key         = optional(string)
+    instances       = optional(number)
   }))
 }
 

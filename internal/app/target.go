@@ -89,7 +89,10 @@ func (t *targets) Look(ctx context.Context, at pipeline.Target) (pipeline.Platfo
 
 // unseen says what lets a caller look at a target, after AWS refused the reader role.
 func (t *targets) unseen(at pipeline.Target, err error) error {
-	return pipeline.Errorf(pipeline.CodeFailed, "look at "+at.Describe(), "%w", err).
+	for own := (*pipeline.Error)(nil); errors.As(err, &own); {
+		err = own.Err // of AWS, without the remedy for who deploys
+	}
+	return pipeline.Errorf(pipeline.CodeFailed, "look at "+at.Describe(), "use role %s: %w", at.ReaderRoleARN, err).
 		WithHint("The role must exist, and trust %s with the external ID that is passed; and that caller must be allowed to take it.", t.home.ARN).
 		WithAdvice(pipeline.Advice{Verb: pipeline.VerbAllowReader, Value: at.ReaderRoleARN})
 }

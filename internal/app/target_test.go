@@ -5,6 +5,7 @@ package app_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"os"
 	"strings"
@@ -31,8 +32,9 @@ func elsewhere(t testing.TB, home *cloudtest.Cloud, stack string) (*cloudtest.Cl
 	c := cloudtest.New(t)
 	bootstrapped(t, c, stack, bootstrap.Parameters{
 		Parts: []bootstrap.Part{bootstrap.PartTarget}, Trusted: []string{home.Stack().Role(cloudtest.Deployer).ARN}, ExternalID: "agreed",
+		Readers: []string{home.Stack().Role(cloudtest.Approver).ARN},
 	})
-	return c, pipeline.Target{Name: "eu", RoleARN: c.Stack().Role("TargetRole").ARN, ExternalID: "agreed", Stack: stack}
+	return c, pipeline.Target{Name: "eu", RoleARN: c.Stack().Role("TargetRole").ARN, ReaderRoleARN: c.Stack().Role("TargetReaderRole").ARN, ExternalID: "agreed", Stack: stack}
 }
 
 // bootstrapped makes a stack in an account what parameters say.
@@ -104,6 +106,60 @@ func TestTargetIsOpenedOnce(t *testing.T) {
 	if err != nil || reports["e-none"].Status == pipeline.EnvRunning {
 		t.Errorf("got %+v, %v", reports, err)
 	}
+}
+
+// Who only looks takes the reader role, and asks for no other: an approver can't open the target
+// for anything else. A deployer who is none of its readers looks with the role that he deploys
+// with, and tries the other one once. Who may take neither is told about the reader role.
+func TestTargetIsLookedAt(t *testing.T) {
+	home, options := onAWS(t)
+	there, target := elsewhere(t, home, "prod")
+	bootstrapped(t, home, bootstrap.DefaultName, bootstrap.Parameters{TargetRoles: []string{target.RoleARN}, ReaderRoles: []string{target.ReaderRoleARN}})
+	look := func(as string) *app.App {
+		t.Helper()
+		for _, variable := range home.EnvironAs(as) {
+			name, value, _ := strings.Cut(variable, "=")
+			t.Setenv(name, value)
+		}
+		options.DataDir = t.TempDir()
+		a := open(t, options)
+		home.ResetCalls()
+		there.ResetCalls()
+		for range 3 {
+			p, err := a.Targets().Look(t.Context(), target)
+			if err != nil {
+				t.Fatalf("as %s: %v (%s)", as, err, reason.Hint(err))
+			}
+			if reports, err := p.Describe(t.Context(), "e-none"); err != nil || reports["e-none"].Status != pipeline.EnvGone {
+				t.Errorf("as %s: %+v, %v", as, reports, err)
+			}
+		}
+		return a
+	}
+	by := func(as string, assumed int, role string) {
+		t.Helper()
+		if n := home.Count()["AssumeRole"]; n != assumed {
+			t.Errorf("as %s, %d roles were asked for, want %d", as, n, assumed)
+		}
+		for _, call := range there.Calls() {
+			if call.Role != role {
+				t.Errorf("as %s, it is asked to %s as %q", as, call.Action, call.Role)
+			}
+		}
+	}
+	a := look(cloudtest.Approver)
+	by(cloudtest.Approver, 1, "TargetReaderRole")
+	if _, err := a.Targets().Open(t.Context(), target); pipeline.CodeOf(err) != pipeline.CodeFailed {
+		t.Errorf("an approver opens the target: %v", err)
+	}
+	wrong := target
+	wrong.ExternalID = "wrong"
+	_, err := a.Targets().Look(t.Context(), wrong)
+	if said := fmt.Sprint(err) + reason.Hint(err); pipeline.CodeOf(err) != pipeline.CodeFailed || !strings.Contains(said, target.ReaderRoleARN) || !strings.Contains(said, "penstock bootstrap --reader-roles "+target.ReaderRoleARN) {
+		t.Errorf("with another external ID: %s", said)
+	}
+	look(cloudtest.Deployer)
+	by(cloudtest.Deployer, 2, "TargetRole")
 }
 
 // What is wrong with a target is said with the target, its role, account, region and the

@@ -24,7 +24,7 @@ var rarer = map[string]string{
 // What the tests call in a role, the role may; and what a role may, something calls.
 func TestPoliciesFitTheCalls(t *testing.T) {
 	t.Parallel()
-	given := map[string]string{"HostedZones": "arn:aws:route53:::hostedzone/Z0", "RecordNames": "*.shop.example.com", "TargetRoles": "arn:aws:iam::222222222222:role/shop-TargetRole-1"}
+	given := map[string]string{"HostedZones": "arn:aws:route53:::hostedzone/Z0", "RecordNames": "*.shop.example.com", "TargetRoles": "arn:aws:iam::222222222222:role/shop-TargetRole-1", "ReaderRoles": "arn:aws:iam::222222222222:role/shop-TargetReaderRole-1"}
 	maps.Copy(given, asTarget)
 	d := withCI(t, given)
 	calls, anybody := readCalls(t), map[string]bool{}

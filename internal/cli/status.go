@@ -117,7 +117,7 @@ type statusTarget struct {
 	Endpoint    string                     `json:"endpoint,omitempty"`
 	Instances   int                        `json:"instances,omitempty"` // that the environment is to have
 	Healthy     int                        `json:"healthy,omitempty"`   // of them
-	Drift       *pipeline.Drift            `json:"drift,omitempty" shape:"drift"`
+	Drift       *pipeline.Drift            `json:"drift,omitempty" shape:"drift"` // of the infrastructure that its module made; absent if nothing is known of it
 }
 
 // statusChannel is the name by which a stage publishes images.

@@ -46,17 +46,17 @@ func TestTargetsOnAWS(t *testing.T) {
 	s.must(err)
 	_, err = keys.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: aws.String("alias/penstock/images"), TargetKeyId: key.KeyMetadata.KeyId})
 	s.must(err)
-	var places, roles []string
+	var places, roles, readers []string
 	for i, there := range []*cloudtest.Cloud{eu, us} {
 		back := s.as(there, cloudtest.Owner)
-		s.penstock("bootstrap", "target", "--region", cloudtest.Region, "--stack", "shop", "--trust", c.Stack().Role(cloudtest.Deployer).ARN,
+		s.penstock("bootstrap", "target", "--region", cloudtest.Region, "--stack", "shop", "--trust", c.Stack().Role(cloudtest.Deployer).ARN, "--readers", c.Stack().Role(cloudtest.Approver).ARN,
 			"--external-id", "agreed", "--image-keys", aws.ToString(key.KeyMetadata.Arn), "--yes")
 		back()
-		roles = append(roles, there.Stack().Role("TargetRole").ARN)
-		places = append(places, fmt.Sprintf(`{ name = %q, wave = %d, role_arn = %q }`, []string{"eu", "us"}[i], i+1, roles[i]))
+		roles, readers = append(roles, there.Stack().Role("TargetRole").ARN), append(readers, there.Stack().Role("TargetReaderRole").ARN)
+		places = append(places, fmt.Sprintf(`{ name = %q, wave = %d, role_arn = %q, reader_role_arn = %q }`, []string{"eu", "us"}[i], i+1, roles[i], readers[i]))
 	}
 	back := s.as(c, cloudtest.Owner)
-	s.penstock("bootstrap", "--region", cloudtest.Region, "--target-roles", strings.Join(roles, ","), "--yes")
+	s.penstock("bootstrap", "--region", cloudtest.Region, "--target-roles", strings.Join(roles, ","), "--reader-roles", strings.Join(readers, ","), "--yes")
 	back()
 	s.write(filepath.Join(s.dir, "production.auto.tfvars"), fmt.Sprintf("region = %q\nrepository = \"../repo\"\nami = %q\nimage_key = %q\nexternal_id = \"agreed\"\nproduction = [%s]\n",
 		cloudtest.Region, cloudtest.BaseImage, aws.ToString(key.KeyMetadata.Arn), strings.Join(places, ", ")))
@@ -90,11 +90,53 @@ func TestTargetsOnAWS(t *testing.T) {
 			t.Errorf("in account %s, %d groups were made, want one for each build", there.ID, n)
 		}
 	}
+	s.seenByApprover(c, eu, us)
 	s.destroy()
 	for _, there := range []*cloudtest.Cloud{c, eu, us} {
 		s.wantNothingOnAWS(there)
 	}
 	if _, err := parameters.GetParameter(t.Context(), &ssm.GetParameterInput{Name: aws.String("/penstock/shop")}); err == nil {
 		t.Error("after the destroy, the channel is there")
+	}
+}
+
+// seenByApprover checks that an approver sees the environments of targets as they are, by their
+// reader roles, and has called nothing else there.
+func (s *site) seenByApprover(c *cloudtest.Cloud, targets ...*cloudtest.Cloud) {
+	s.t.Helper()
+	defer s.as(c, cloudtest.Approver)()
+	for _, there := range targets {
+		there.ResetCalls()
+	}
+	var all []struct {
+		Stages []struct {
+			Name    string
+			Current struct {
+				Targets []struct {
+					Name, Status, Endpoint, Reason string
+					Healthy                        int
+				}
+			}
+		}
+	}
+	s.must(json.Unmarshal([]byte(s.penstock("status", "--json")), &all))
+	seen := 0
+	for _, stage := range all[0].Stages {
+		for _, at := range stage.Current.Targets {
+			if seen++; at.Status != "running" || at.Healthy != 1 || at.Endpoint == "" {
+				s.t.Errorf("an approver sees %+v", at)
+			}
+		}
+	}
+	for _, there := range targets {
+		calls := there.Calls()
+		for _, call := range calls {
+			if call.Role != "TargetReaderRole" || !strings.HasPrefix(call.Action, "Describe") {
+				s.t.Errorf("in account %s, %s is asked to %s as %q", there.ID, call.Service, call.Action, call.Role)
+			}
+		}
+		if len(calls) == 0 || seen != len(targets) {
+			s.t.Errorf("in account %s, %d calls were made; %d targets are seen", there.ID, len(calls), seen)
+		}
 	}
 }

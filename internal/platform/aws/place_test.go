@@ -142,6 +142,12 @@ func TestLookedAtElsewhere(t *testing.T) {
 		there.cloud.ResetCalls()
 	}
 	there.must(there.Destroy(t.Context(), "e-1"))
+	own := New(Options{Config: home.cloud.As(cloudtest.Approver), Settings: home.stack.Settings, Pause: 20 * time.Millisecond, Current: home.leases.current})
+	reports, err := own.Describe(t.Context(), "e-none")
+	home.must(err)
+	if reports["e-none"].Status != pipeline.EnvGone {
+		t.Errorf("where the ledger is, an approver sees %+v", reports)
+	}
 }
 
 // A single instance in another account, of an image of the ledger's, is installed, tested and
