@@ -54,7 +54,7 @@ func serve() {
 	panic(http.ListenAndServe(net.JoinHostPort(os.Getenv("HOST"), os.Getenv("PORT")), nil))
 }
 
-func git(t *testing.T, dir string, args ...string) {
+func git(t testing.TB, dir string, args ...string) {
 	t.Helper()
 	cmd := exec.Command("git", append([]string{"-c", "user.name=Ada", "-c", "user.email=ada@example.com", "-c", "commit.gpgsign=false"}, args...)...)
 	cmd.Dir = dir
@@ -63,7 +63,7 @@ func git(t *testing.T, dir string, args ...string) {
 	}
 }
 
-func commit(t *testing.T, repo, version string) {
+func commit(t testing.TB, repo, version string) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(repo, "version"), []byte(version), 0o644); err != nil {
 		t.Fatal(err)

@@ -357,11 +357,14 @@ func (o *organization) struck(s strike, version string, at *cloudtest.Cloud, k i
 	return err, hit
 }
 
-// TestRollout takes builds to two accounts in two waves, and lets it go wrong: at some of all
+// TestRolloutOnAWS takes builds to two accounts in two waves, and lets it go wrong: at some of all
 // requests, and in the ways in which a region or a role is lost in the middle. PENSTOCK_SOAK sets
 // at how many requests, and tries all ways.
-func TestRollout(t *testing.T) {
+func TestRolloutOnAWS(t *testing.T) {
 	o, strikes, ways := newOrganization(t), 3, 1
+	if testing.Short() {
+		strikes, ways = 1, 0
+	}
 	if n, err := strconv.Atoi(os.Getenv("PENSTOCK_SOAK")); err == nil {
 		strikes, ways = n, math.MaxInt
 	}

@@ -234,7 +234,7 @@ func (a *attempt) imageAt(ctx context.Context, image string) (string, error) {
 			targets = append(targets, t.Target)
 		}
 	}
-	images, err := a.bring(ctx, image, targets)
+	images, err := placing(a, targets).bring(ctx, image)
 	if err != nil {
 		return "", err
 	}
@@ -244,15 +244,19 @@ func (a *attempt) imageAt(ctx context.Context, image string) (string, error) {
 	return image, nil
 }
 
-// bring places an image where targets have environments. It returns its IDs by region.
-func (a *attempt) bring(ctx context.Context, image string, targets []pipeline.Target) (map[string]string, error) {
-	p := &publication{
+// placing is the publication of images to where targets have environments, for a run.
+func placing(a *attempt, targets []pipeline.Target) *publication {
+	return &publication{
 		core: a.core, lease: a.lease, state: a.state, channel: pipeline.Channel{Pipeline: a.run.Pipeline, Stage: a.stage.Name}, log: a.log, targets: targets,
 	}
+}
+
+// bring places an image where its targets are. It returns its IDs by region.
+func (p *publication) bring(ctx context.Context, image string) (map[string]string, error) {
 	images, err := p.place(ctx, image, func(*pipeline.State) {})
 	if err != nil {
 		var to []string
-		for _, t := range targets {
+		for _, t := range p.targets {
 			to = append(to, t.Describe())
 		}
 		return nil, fmt.Errorf("bring image %s to %s: %w", image, strings.Join(to, " and "), err)

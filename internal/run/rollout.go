@@ -68,7 +68,7 @@ func (a rollout) bringImage(ctx context.Context) error {
 	if image == "" || len(targets) == 0 {
 		return nil
 	}
-	_, err := a.bring(ctx, image, targets)
+	_, err := placing(a.attempt, targets).bring(ctx, image)
 	return err
 }
 

@@ -336,13 +336,30 @@ func (s *shift) unname(ctx context.Context) {
 	}
 }
 
+// retireTries is how often the removal of what does not serve any more is tried.
+const retireTries = 3
+
 // retire removes all fleets of an environment but the one that serves and, for a
-// while, the one before. The deployment is done: what can't be removed now goes with
-// the next one.
+// while, the one before. The deployment is done: what can't be removed now, though it was
+// tried again, goes with the next one.
 func (s *shift) retire(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpTimeout) // an idle fleet costs money
 	defer cancel()
 	s.unname(ctx)
+	err := s.retired(ctx)
+	for try := 1; err != nil && try < retireTries && pipeline.CodeOf(err) != pipeline.CodeLeaseLost; try++ {
+		select {
+		case <-time.After(s.stack.Pause):
+			err = s.retired(ctx)
+		case <-ctx.Done():
+			try = retireTries
+		}
+	}
+	s.services.leave(s.Log, s.environment, err)
+}
+
+// retired is one try of retire.
+func (s *shift) retired(ctx context.Context) error {
 	fleets, err := s.fleets(ctx)
 	kept := ""
 	if !s.until.IsZero() && s.previous != "" {
@@ -361,5 +378,5 @@ func (s *shift) retire(ctx context.Context) {
 	if test := s.at().tested(s.at().port); s.lb.given == nil && s.lb.testAt != test {
 		err = errors.Join(err, s.balancers.pointAt(ctx, s.lb.test, test, nil))
 	}
-	s.services.leave(s.Log, s.environment, err)
+	return err
 }

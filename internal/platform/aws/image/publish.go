@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -121,7 +120,7 @@ func (m *Images) Publish(ctx context.Context, r pipeline.PublishRequest) (map[st
 		return nil, err
 	}
 	gone := slices.DeleteFunc(before, func(region string) bool { return slices.Contains(want.Regions, region) })
-	if err := m.withdraw(ctx, image, gone); err != nil {
+	if err := m.removeCopies(ctx, image, gone); err != nil {
 		return nil, err
 	}
 	ids := map[string]string{}
@@ -129,20 +128,6 @@ func (m *Images) Publish(ctx context.Context, r pipeline.PublishRequest) (map[st
 		ids[region] = aws.ToString(image.ImageId)
 	}
 	return ids, m.home().tag(ctx, opPublish, r.Image, map[string]string{tagRegions: strings.Join(want.Regions, " ")})
-}
-
-// withdraw removes the copies of an image in some regions. It is counted first: AWS gives who
-// asks for the same copy again the ID of the one that is gone.
-func (m *Images) withdraw(ctx context.Context, image types.Image, regions []string) error {
-	if len(regions) == 0 {
-		return nil
-	}
-	id := aws.ToString(image.ImageId)
-	count, _ := strconv.Atoi(stack.Tag(image.Tags, tagRemovals))
-	if err := m.home().tag(ctx, opPublish, id, map[string]string{tagRemovals: strconv.Itoa(count + 1)}); err != nil {
-		return err
-	}
-	return m.removeCopies(ctx, id, regions)
 }
 
 // copies returns the copies of an image by region, made where they are not there, all

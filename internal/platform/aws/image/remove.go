@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -72,7 +73,17 @@ func (m *Images) wanted(ctx context.Context, image types.Image) error {
 }
 
 // removeCopies removes the copies of an image in other regions, if none is used in any of them.
-func (m *Images) removeCopies(ctx context.Context, id string, regions []string) error {
+// That is counted first: AWS gives who asks for the same copy again the ID of the one that is
+// gone.
+func (m *Images) removeCopies(ctx context.Context, image types.Image, regions []string) error {
+	if len(regions) == 0 {
+		return nil
+	}
+	id := aws.ToString(image.ImageId)
+	count, _ := strconv.Atoi(stack.Tag(image.Tags, tagRemovals))
+	if err := m.home().tag(ctx, opPublish, id, map[string]string{tagRemovals: strconv.Itoa(count + 1)}); err != nil {
+		return err
+	}
 	copies := make([][]types.Image, len(regions))
 	err := sideBySide(regions, func(i int, region string) (err error) {
 		copies[i], err = m.in(region).unusedCopies(ctx, id)
