@@ -20,7 +20,7 @@ type Gated struct {
 	Run   string `json:"run,omitempty"` // of the build there; empty if it has not entered yet, and the gate stands so now
 	// At is when the run began. The history of the other pipeline was read and verified for
 	// it shortly before, by the plan. It is absent without a run.
-	At time.Time          `json:"at,omitzero"`
+	At time.Time          `json:"started_at,omitzero"`
 	On pipeline.Elsewhere `json:"passed_elsewhere"` // the other stage, the build there, and up to where the other history was verified
 }
 
