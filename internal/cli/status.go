@@ -115,8 +115,8 @@ type statusTarget struct {
 	Status      pipeline.EnvironmentStatus `json:"status,omitempty"`      // of the environment; absent without one
 	Reason      string                     `json:"reason,omitempty"`
 	Endpoint    string                     `json:"endpoint,omitempty"`
-	Instances   int                        `json:"instances,omitempty"` // that the environment is to have
-	Healthy     int                        `json:"healthy,omitempty"`   // of them
+	Instances   int                        `json:"instances,omitempty"`           // that the environment is to have
+	Healthy     int                        `json:"healthy,omitempty"`             // of them
 	Drift       *pipeline.Drift            `json:"drift,omitempty" shape:"drift"` // of the infrastructure that its module made; absent if nothing is known of it
 }
 
