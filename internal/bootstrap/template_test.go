@@ -201,11 +201,17 @@ func TestOwnKey(t *testing.T) {
 	}
 }
 
-// IAM takes no longer policies. Names are longer than those that the tests give.
+// IAM takes no longer policies, and no more for a role, whatever is given. Names are longer than
+// those that the tests give.
 func TestPolicySizes(t *testing.T) {
 	t.Parallel()
 	const room = 400
-	d := withCI(t, map[string]string{"OwnKey": "yes", "RepositoryToken": "/ci/token"})
+	d := withCI(t, map[string]string{
+		"OwnKey": "yes", "RepositoryToken": "/ci/token", "WebhookSecret": "/ci/secret", "ParameterPath": "/acme", "InstanceRoles": "arn:aws:iam::123456789012:role/app",
+		"ImageKeys": "arn:aws:kms:eu-west-1:123456789012:key/1", "HostedZones": "arn:aws:route53:::hostedzone/Z0", "RecordNames": "*.shop.example.com",
+		"TargetRoles": "arn:aws:iam::111111111111:role/penstock-TargetRole", "ReaderRoles": "arn:aws:iam::111111111111:role/penstock-TargetReaderRole",
+		"Readers": "arn:aws:iam::111111111111:role/penstock-DeployerRole", "Target": "yes", "TrustedBy": "arn:aws:iam::111111111111:role/penstock-DeployerRole",
+	})
 	for _, err := range d.Beyond(room) {
 		t.Error(err)
 	}
