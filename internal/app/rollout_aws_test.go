@@ -462,9 +462,6 @@ var losses = []loss{
 	{name: "its role may do nothing any more", at: func(o *organization, k int) {
 		o.us.Fail(cloudtest.Fault{Nth: k, Times: math.MaxInt, Code: "AccessDenied", Status: http.StatusForbidden})
 	}, says: []string{"AccessDenied"}},
-	{name: "its role is taken away", keep: true, at: func(o *organization, _ int) {
-		o.home.Fail(cloudtest.Fault{Action: "AssumeRole", Nth: 2, Times: math.MaxInt, Code: "AccessDenied", Status: http.StatusForbidden})
-	}, says: []string{"assume role", "penstock bootstrap target"}},
 	{name: "its credentials have expired", keep: true, at: func(o *organization, k int) {
 		o.us.Fail(cloudtest.Fault{Nth: k, Do: func() { o.us.SetClock(2 * time.Hour) }})
 	}, says: []string{"xpired"}},
