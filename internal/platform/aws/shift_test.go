@@ -5,6 +5,7 @@ package aws
 
 import (
 	"context"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -187,4 +189,20 @@ func (b *bed) eventually(what string, so func() bool) {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
+}
+
+// What no longer serves is removed though AWS refuses it once: the deployment is not left with an
+// idle fleet until the next one.
+func TestRetiredAgain(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	image := b.app()
+	b.must(b.deploy(b.persistent("f-1", image)))
+	b.cloud.Fail(cloudtest.Fault{Action: "DeleteAutoScalingGroup", Code: "AccessDenied", Status: http.StatusForbidden})
+	b.must(b.deploy(b.persistent("f-2", image)))
+	if left, err := b.target("f-1"); err != nil || left != "" || len(b.cloud.Running()) != 2 {
+		t.Errorf("of the fleet before, %q is left, with %v running: %v", left, b.cloud.Running(), err)
+	}
+	b.must(b.Destroy(t.Context(), "e-1"))
+	b.wantNothing()
 }

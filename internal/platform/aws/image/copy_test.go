@@ -55,8 +55,8 @@ func TestCopyPending(t *testing.T) {
 		fails(t, err, "image ami-", "in "+abroad, "pending", "the next try waits for it", "deregister image ami-")
 	}
 	b.Cloud.CompleteImages()
-	if copy, err := copied(t, m, id, abroad); err != nil || copy == "" {
-		t.Errorf("once it is complete: %q, %v", copy, err)
+	if made, err := copied(t, m, id, abroad); err != nil || made == "" {
+		t.Errorf("once it is complete: %q, %v", made, err)
 	}
 	if n := b.Cloud.Count()["CopyImage"]; n != 1 {
 		t.Errorf("%d copies were asked for", n)
@@ -79,8 +79,8 @@ func TestCopyFails(t *testing.T) {
 		}
 	}
 	b.Cloud.FailCopies(abroad, "")
-	if copy, err := copied(t, m, id, abroad); err != nil || copy == "" {
-		t.Errorf("once it is over: %q, %v", copy, err)
+	if made, err := copied(t, m, id, abroad); err != nil || made == "" {
+		t.Errorf("once it is over: %q, %v", made, err)
 	}
 	b.Must(m.Remove(t.Context(), id))
 }
@@ -95,12 +95,12 @@ func TestCopyAgain(t *testing.T) {
 	m.images = 10 * time.Second
 	seen := map[string]bool{}
 	for range 3 {
-		copy, err := copied(t, m, id, abroad)
+		made, err := copied(t, m, id, abroad)
 		b.Must(err)
-		if copy == "" || seen[copy] {
-			t.Fatalf("the copy is %q, and there were %v", copy, seen)
+		if made == "" || seen[made] {
+			t.Fatalf("the copy is %q, and there were %v", made, seen)
 		}
-		seen[copy] = true
+		seen[made] = true
 		_, err = copied(t, m, id)
 		b.Must(err)
 		if there, err := m.in(abroad).copiesOf(t.Context(), id); err != nil || len(there) > 0 {
