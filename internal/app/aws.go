@@ -46,7 +46,8 @@ type AWS struct {
 	InternalLoadBalancer bool              `json:"internal_load_balancer,omitempty"`
 	Tags                 map[string]string `json:"tags,omitempty"`
 
-	attempts int // at each request; 0: as many as usual
+	attempts int           // at each request; 0: as many as usual
+	patience time.Duration // with an answer to each; 0: as much as usual
 }
 
 // emulatorPause is the shortest pause between looks at what is waited for where AWS is an
@@ -73,7 +74,7 @@ func openAWS(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.Co
 	if at.Stack == "" {
 		at.Stack = bootstrap.DefaultName
 	}
-	c, err := cloud.Load(ctx, cloud.Options{Region: at.Region, Profile: at.Profile, AssumeRoles: at.AssumeRoles, MaxAttempts: at.attempts})
+	c, err := cloud.Load(ctx, cloud.Options{Region: at.Region, Profile: at.Profile, AssumeRoles: at.AssumeRoles, MaxAttempts: at.attempts, Patience: at.patience})
 	if err != nil {
 		return nil, engine.Config{}, err
 	}

@@ -5,6 +5,7 @@ package app
 
 import (
 	"context"
+	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
@@ -15,6 +16,12 @@ func (a *App) Ledger() pipeline.Ledger { return a.ledger }
 // Trying returns where in AWS something is, for who makes each request a number of times at most.
 func (at AWS) Trying(attempts int) *AWS {
 	at.attempts = attempts
+	return &at
+}
+
+// Waiting returns where in AWS something is, for who waits so long at most for an answer.
+func (at AWS) Waiting(patience time.Duration) *AWS {
+	at.patience = patience
 	return &at
 }
 

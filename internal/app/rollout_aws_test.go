@@ -376,6 +376,9 @@ func TestRolloutOnAWS(t *testing.T) {
 	o.serve("a deployment", "2")
 	want := o.inventory()
 	o.strikes(strikes, requests, want)
+	if ways > 1 {
+		o.slow(requests[2], want)
+	}
 	for _, n := range rand.Perm(len(losses))[:min(ways, len(losses))] {
 		o.lost(losses[n], requests[2], want)
 	}
@@ -444,6 +447,28 @@ func (o *organization) strikes(n int, requests []int, want map[string]int) {
 	o.Logf("of %d requests, %d were struck, and %d deployments failed or were killed", total, hits, failures)
 }
 
+// patience is what tests have with an answer, where a minute is usual.
+const patience = 3 * time.Second
+
+// slow deploys while the second wave's region takes longer to answer than is waited for, in the
+// middle of its deployment and for some requests. Those are made again.
+func (o *organization) slow(requests int, want map[string]int) {
+	o.Helper()
+	o.must(o.deploy("1"))
+	d := o.deployment("2")
+	d.Options.AWS = d.Options.AWS.Waiting(patience)
+	o.us.Fail(cloudtest.Fault{Region: american, Nth: requests * 2 / 5, Times: 4, Slow: patience + time.Second})
+	began := time.Now()
+	err := d.deploy(o.Context())
+	o.mend()
+	o.must(err)
+	if took := time.Since(began); took < patience {
+		o.Errorf("the region was not slow: the deployment took %s", took)
+	}
+	o.serve("a slow region", "2")
+	o.holds("a slow region", want)
+}
+
 // loss is a way in which the second wave's target is lost in the middle of its deployment.
 type loss struct {
 	name string
@@ -462,6 +487,17 @@ var losses = []loss{
 	{name: "its role may do nothing any more", at: func(o *organization, k int) {
 		o.us.Fail(cloudtest.Fault{Nth: k, Times: math.MaxInt, Code: "AccessDenied", Status: http.StatusForbidden})
 	}, says: []string{"AccessDenied"}},
+	{name: "its region does not answer", at: func(o *organization, k int) {
+		o.us.Fail(cloudtest.Fault{Region: american, Nth: k, Times: math.MaxInt, Slow: patience + time.Second})
+	}},
+	{name: "its role is taken away", at: func(o *organization, k int) {
+		o.us.Fail(cloudtest.Fault{Nth: k, Do: func() {
+			o.us.SetClock(2 * time.Hour) // its credentials expire, and there are no others
+			for _, c := range []*cloudtest.Cloud{o.home, o.us} {
+				c.Fail(cloudtest.Fault{Service: "sts", Action: "AssumeRole", Times: math.MaxInt, Code: "AccessDenied", Status: http.StatusForbidden})
+			}
+		}})
+	}},
 	{name: "its credentials have expired", keep: true, at: func(o *organization, k int) {
 		o.us.Fail(cloudtest.Fault{Nth: k, Do: func() { o.us.SetClock(2 * time.Hour) }})
 	}, says: []string{"xpired"}},
@@ -475,7 +511,7 @@ func (o *organization) lost(l loss, requests int, want map[string]int) {
 	o.must(o.deploy(from))
 	endpoint := o.endpoint("eu")
 	d := o.deployment(to)
-	d.Options.AWS = d.Options.AWS.Trying(2)
+	d.Options.AWS = d.Options.AWS.Trying(2).Waiting(patience)
 	if l.keep {
 		d.Stage.Rollout.OnFailure = pipeline.RolloutKeep
 	}

@@ -47,10 +47,10 @@ func (s *Stages) Drifts(ctx context.Context, stage pipeline.Stage) []DriftCheck 
 }
 
 // Drift returns what is known of the drift of a stage, after checking it if that is due; nil
-// for nothing. A stage with several targets has one at each, by their names. The check compares the infrastructure of the stage's persistent environment with
-// what its module was applied as, and changes nothing. It is due if the pipeline detects drift
-// and no process has checked the stage for as long as the pipeline says. checked reports
-// whether this call did. What can't be checked is no error: the drift's Unknown says why, and
+// for nothing. A stage with several targets has one at each, by their names. The check compares
+// the infrastructure of the stage's persistent environment with what its module was applied as,
+// and changes nothing. It is due if the pipeline detects drift and no process has checked the
+// stage for as long as the pipeline says. checked reports whether this call did. What can't be checked is no error: the drift's Unknown says why, and
 // it is checked again when it is due. Another process that checks, or may not be disturbed, is
 // not waited for.
 func (s *Stages) Drift(ctx context.Context, pipelineName, stageName string) (drift *pipeline.Drift, checked bool, err error) {

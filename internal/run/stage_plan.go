@@ -14,10 +14,10 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/state"
 )
 
-// PlanInfrastructure returns what the module of a build would do to the infrastructure of a stage's
-// persistent environment; of a stage at one of its targets, if the name is of that. It returns the stored plan if there is one, it is not out of date
-// and says what would be done; else it makes one and stores it. What can't be planned is no
-// error: the plan's Unknown says why. A plan that the caller may not store is returned all
+// PlanInfrastructure returns what the module of a build would do to the infrastructure of a
+// stage's persistent environment, or of that at one of its targets, if the name is of that. It
+// returns the stored plan if there is one, it is not out of date and says what would be done;
+// else it makes one and stores it. What can't be planned is no error: the plan's Unknown says why. A plan that the caller may not store is returned all
 // the same. CodeInvalid says that there is nothing to plan: no such environment, or no module.
 func (s *Stages) PlanInfrastructure(ctx context.Context, pipelineName, stageName, build string) (pipeline.StagePlan, error) {
 	st, err := s.states.State(ctx, pipelineName)
