@@ -606,6 +606,24 @@ func sources(t *testing.T) map[string]string {
 // counted are things of which there may be one.
 var counted = regexp.MustCompile(`(?:^|[^f] )%d (answers|approvals|builds|errors|events|files|instances|lines|runs|times|votes)\b`)
 
+// ARCHITECTURE names each package, and files that exist.
+func TestArchitecture(t *testing.T) {
+	text, err := os.ReadFile(".github/ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pkg := range layers {
+		if name := strings.TrimPrefix(pkg, "internal/"); name != "" && !regexp.MustCompile("`(\\w+/)*"+regexp.QuoteMeta(path.Base(name))+"`").Match(text) {
+			t.Errorf("ARCHITECTURE has no package %s", name)
+		}
+	}
+	for _, m := range regexp.MustCompile("`([a-z_]+(?:/[a-z_]+)*/[a-z_]+\\.go)`").FindAllSubmatch(text, -1) {
+		if _, err := os.Stat(filepath.Join("internal", string(m[1]))); err != nil {
+			t.Errorf("ARCHITECTURE has a file that does not exist: %v", err)
+		}
+	}
+}
+
 // Nothing says "1 instances".
 func TestPlurals(t *testing.T) {
 	for name, text := range sources(t) {
