@@ -490,14 +490,6 @@ var losses = []loss{
 	{name: "its region does not answer", at: func(o *organization, k int) {
 		o.us.Fail(cloudtest.Fault{Region: american, Nth: k, Times: math.MaxInt, Slow: patience + time.Second})
 	}},
-	{name: "its role is taken away", at: func(o *organization, k int) {
-		o.us.Fail(cloudtest.Fault{Nth: k, Do: func() {
-			o.us.SetClock(2 * time.Hour) // its credentials expire, and there are no others
-			for _, c := range []*cloudtest.Cloud{o.home, o.us} {
-				c.Fail(cloudtest.Fault{Service: "sts", Action: "AssumeRole", Times: math.MaxInt, Code: "AccessDenied", Status: http.StatusForbidden})
-			}
-		}})
-	}},
 	{name: "its credentials have expired", keep: true, at: func(o *organization, k int) {
 		o.us.Fail(cloudtest.Fault{Nth: k, Do: func() { o.us.SetClock(2 * time.Hour) }})
 	}, says: []string{"xpired"}},

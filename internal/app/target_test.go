@@ -191,7 +191,7 @@ func TestTargetIsRefused(t *testing.T) {
 	refused(changed(func(t *pipeline.Target) { t.ExternalID = "wrong" }), pipeline.CodeFailed, append(place, target.RoleARN, "external ID", "penstock bootstrap target")...)
 	refused(changed(func(t *pipeline.Target) { t.RoleARN += "x" }), pipeline.CodeFailed, append(place, target.RoleARN+"x", "AccessDenied")...)
 	refused(changed(func(t *pipeline.Target) { t.RoleARN = "penstock-TargetRole" }), pipeline.CodeInvalid, "target eu", "penstock-TargetRole", "arn:aws:iam::")
-	refused(changed(func(t *pipeline.Target) { t.Stack = "other" }), pipeline.CodeFailed, append(place, `stack "other"`, "no role of that stack", cloudtest.Region, "penstock bootstrap target --region "+cloudtest.Region+" --stack other")...)
+	refused(changed(func(t *pipeline.Target) { t.Stack = "other" }), pipeline.CodeFailed, append(place, `stack "other"`, "not a role of that stack", cloudtest.Region, "penstock bootstrap target --region "+cloudtest.Region+" --stack other")...)
 	there.Fail(cloudtest.Fault{Service: "cloudformation", Code: "ValidationError"}) // as AWS says of one that is not there
 	refused(target, pipeline.CodeFailed, append(place, `no stack "prod"`, cloudtest.Region, "penstock bootstrap target --region "+cloudtest.Region+" --stack prod")...)
 	bootstrapped(t, there, "prod", bootstrap.Parameters{Parts: []bootstrap.Part{bootstrap.PartSupport}}) // beside the target
