@@ -4,6 +4,7 @@
 package cloud
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -57,7 +58,7 @@ func TestPatience(t *testing.T) {
 	if pipeline.CodeOf(err) != pipeline.CodeFailed || !strings.Contains(err.Error(), "timeout awaiting response headers") {
 		t.Fatalf("none gets an answer: %v", err)
 	}
-	if own, _ = err.(*pipeline.Error); own == nil || !strings.Contains(own.Hint, "could not be reached") {
+	if !errors.As(err, &own) || !strings.Contains(own.Hint, "could not be reached") {
 		t.Errorf("the error does not say what to do: %v", err)
 	}
 }
