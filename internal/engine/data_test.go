@@ -160,7 +160,7 @@ func TestRestoreRefused(t *testing.T) {
 		t.Errorf("by its name it restores %+v", r)
 	}
 	d.shop.Service.Restore = ""
-	if err := d.apply(short("3")); err == nil || !strings.Contains(err.Error(), "no service.restore") {
+	if err := d.apply(short("3")); err == nil || !strings.Contains(err.Error(), "no longer has service.restore") {
 		t.Errorf("without service.restore: %v", err)
 	}
 	if _, err := d.Decisions.Do(d.ctx, rollback); err == nil || !strings.Contains(err.Error(), "service.restore") {

@@ -293,7 +293,7 @@ func TestModuleForms(t *testing.T) {
 		change func(d *desk)
 		want   string
 	}{
-		"it goes":               {beside, func(d *desk) { d.shop.Module = nil }, "has none any more"},
+		"it goes":               {beside, func(d *desk) { d.shop.Module = nil }, "no longer has one"},
 		"it becomes the whole":  {beside, func(d *desk) { d.form, d.shop.Service = instead, pipeline.Service{} }, "has now the output"},
 		"it is no longer":       {instead, func(d *desk) { d.form, d.shop.Service = beside, shop.Service }, "no longer has the output"},
 		"it comes for the rest": {noModule, func(d *desk) { d.form, d.shop.Module = beside, &pipeline.Module{Directory: "environment"} }, ""},
@@ -558,7 +558,7 @@ func TestModuleOfATree(t *testing.T) {
 			launch := func(dir string) (pipeline.Environment, error) {
 				return d.Environments.Launch(t.Context(), run.LaunchRequest{Pipeline: "shop", Name: "local", Tree: &run.Tree{Dir: dir}, TTL: time.Hour, Renew: true, Configured: "here"})
 			}
-			if _, err := launch(""); err == nil || !strings.Contains(err.Error(), "the working tree is not known") {
+			if _, err := launch(""); err == nil || !strings.Contains(err.Error(), "of the working tree, which is not known") {
 				t.Errorf("without a tree: %v", err)
 			}
 			for range 2 {

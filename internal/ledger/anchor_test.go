@@ -93,7 +93,7 @@ func TestAnchors(t *testing.T) {
 	}{
 		"the same": {text, map[pipeline.Anchor]string{at(1): "", at(9): "", head: ""}},
 		"written anew": {forge(t, text, 17, approve), map[pipeline.Anchor]string{
-			at(1): "", at(2): "", at(3): "event 3 of pipeline \"shop\" is another", at(9): "event 9 of pipeline \"shop\" is another", head: "event 17 of pipeline \"shop\" is another",
+			at(1): "", at(2): "", at(3): "event 3 of pipeline \"shop\" has changed", at(9): "event 9 of pipeline \"shop\" has changed", head: "event 17 of pipeline \"shop\" has changed",
 		}},
 		"cut": {forge(t, text, 16, same), map[pipeline.Anchor]string{
 			at(16): "", head: "event 17 of pipeline \"shop\" is missing: its history ends with event 16",

@@ -301,7 +301,7 @@ func TestStoreAway(t *testing.T) {
 func TestEnvironment(t *testing.T) {
 	w := newWorld(t)
 	for _, name := range []string{"TF_VAR_size", "TF_WORKSPACE", "TF_DATA_DIR", "TF_CLI_ARGS", "TF_LOG", "TF_REATTACH_PROVIDERS", "PENSTOCK_TOKEN", "TF_PLUGIN_MAGIC_COOKIE", "PLUGIN_MIN_PORT"} {
-		t.Setenv(name, "outer")
+		t.Setenv(name, "from outside")
 	}
 	t.Setenv("TF_TOKEN_registry_example_com", "kept")
 	t.Setenv("AWS_PROFILE", "kept")
@@ -325,7 +325,7 @@ output "workspace" { value = terraform.workspace }
 	env, err := os.ReadFile(filepath.Join(dir, "env"))
 	w.ok(err)
 	for line := range strings.Lines(string(env)) {
-		if strings.Contains(line, "outer") || strings.HasPrefix(line, "PENSTOCK_") {
+		if strings.Contains(line, "from outside") || strings.HasPrefix(line, "PENSTOCK_") {
 			t.Errorf("the module sees %s", line)
 		}
 	}

@@ -42,7 +42,7 @@ func TestProgram(t *testing.T) {
 		code    pipeline.Code
 		texts   []string
 	}{
-		"absent":      {"/nowhere/terraform", pipeline.CodeInvalid, []string{`"/nowhere/terraform"`, "is not there"}},
+		"absent":      {"/nowhere/terraform", pipeline.CodeInvalid, []string{`"/nowhere/terraform"`, "does not exist"}},
 		"unknown":     {"terraformm", pipeline.CodeInvalid, []string{`"terraformm"`}},
 		"old":         {w.script("terraform", `echo '{"terraform_version": "1.4.7"}'`), pipeline.CodeInvalid, []string{"is Terraform 1.4.7, and modules need at least 1.5.0"}},
 		"old tofu":    {w.script("tofu", `echo '{"terraform_version": "1.5.9"}'`), pipeline.CodeInvalid, []string{"is OpenTofu 1.5.9, and modules need at least 1.6.0"}},

@@ -184,7 +184,7 @@ func TestCheckAuthorization(t *testing.T) {
 		"nothing":               {nil, ""},
 		"everybody":             {&Authorization{Approvals: 3}, ""},
 		"enough":                {&Authorization{Approve: []string{"a", "b"}, Approvals: 2}, ""},
-		"too few":               {&Authorization{Approve: []string{"a", "b", "a"}, Approvals: 3}, "only 2 may approve: a, b"},
+		"too few":               {&Authorization{Approve: []string{"a", "b", "a"}, Approvals: 3}, "only 2 people may approve: a, b"},
 		"too few in a group":    {&Authorization{Approve: []string{"@qa", "a"}, Groups: map[string][]string{"qa": {"a"}}, Approvals: 2}, "only 1"},
 		"a pattern":             {&Authorization{Approve: []string{"a*"}, Approvals: 2}, ""},
 		"a group of the system": {&Authorization{Approve: []string{"@staff"}, Approvals: 2}, ""},

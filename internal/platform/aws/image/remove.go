@@ -139,7 +139,9 @@ func sideBySide(regions []string, do func(i int, region string) error) error {
 func (r regional) remove(ctx context.Context, image types.Image) error {
 	id := aws.ToString(image.ImageId)
 	op := "remove image " + id
-	if err := r.share(ctx, image, pipeline.Publication{}, nil); err != nil {
+	if err := r.share(ctx, image, pipeline.Publication{}, nil); pipeline.IsNotFound(err) { // another one removes it, too
+		return r.removeSnapshots(ctx, originOf(image))
+	} else if err != nil {
 		return err
 	}
 	snapshots := instance.Snapshots(image)

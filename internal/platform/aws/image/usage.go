@@ -35,6 +35,9 @@ const (
 func (r regional) elsewhere(ctx context.Context, image types.Image) (by []string, err error) {
 	id := aws.ToString(image.ImageId)
 	with, err := r.permissions(ctx, id)
+	if pipeline.IsNotFound(err) { // another one removes it, too
+		return nil, nil
+	}
 	if err != nil || len(with) == 0 {
 		return nil, err
 	}

@@ -150,3 +150,16 @@ func TestPointReadsBack(t *testing.T) {
 		t.Errorf("the parameter is %+v, %v", p, err)
 	}
 }
+
+// Two removals of an image at once end with no image, and without an error, wherever the other one
+// is when it has gone.
+func TestRemovedByAnother(t *testing.T) {
+	t.Parallel()
+	b := awstest.New(t)
+	m := New(b.Stack, b.Instances)
+	id := b.Image(b.Machine(""))
+	b.Cloud.Fail(cloudtest.Fault{Action: "DescribeImageAttribute", Do: func() { b.Must(m.Remove(t.Context(), id)) }, Code: "InvalidAMIID.NotFound"})
+	if err := m.Remove(t.Context(), id); err != nil {
+		t.Errorf("another removal has removed it: %v", err)
+	}
+}
