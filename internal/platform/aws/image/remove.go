@@ -160,7 +160,7 @@ func (r regional) remove(ctx context.Context, image types.Image) error {
 		return err
 	}
 	if protected(image) {
-		if _, err := r.ec2.DisableImageDeregistrationProtection(ctx, &ec2.DisableImageDeregistrationProtectionInput{ImageId: aws.String(id)}); err != nil {
+		if _, err := r.ec2.DisableImageDeregistrationProtection(ctx, &ec2.DisableImageDeregistrationProtectionInput{ImageId: aws.String(id)}); err != nil && !cloud.IsNotFound(err) {
 			return cloud.Fault(ctx, op, err)
 		}
 	}
