@@ -58,7 +58,7 @@ func TestAccAnchor(t *testing.T) {
 		},
 		resource.TestStep{ // another one in its place
 			PreConfig: happen,
-			Config:    b.config(nil), ExpectError: regexp.MustCompile(`event\s+\d+\s+of\s+pipeline\s+"shop"\s+is\s+another\s+than\s+it\s+was`),
+			Config:    b.config(nil), ExpectError: regexp.MustCompile(`event\s+\d+\s+of\s+pipeline\s+"shop"\s+has\s+changed`),
 		},
 		resource.TestStep{
 			PreConfig: func() {

@@ -125,8 +125,8 @@ func (m *team) replaces(pk, sk, old, new string) func() {
 func TestAccAfterAnotherAccount(t *testing.T) {
 	onTestCloud(t)
 	b := newBench(t)
-	images, shop := newTeam(t, bootstrap.Parameters{}), newTeam(t, bootstrap.Parameters{})
-	images.stack(bootstrap.Parameters{Readers: []string{shop.cloud.Stack().Role("DeployerRole").ARN}, ReaderExternal: "acme-7"})
+	shop := newTeam(t, bootstrap.Parameters{})
+	images := newTeam(t, bootstrap.Parameters{Readers: []string{shop.cloud.Stack().Role("DeployerRole").ARN}, ReaderExternal: "acme-7"})
 	reader := images.cloud.Stack().Role("ReaderRole").ARN
 	shop.stack(bootstrap.Parameters{ReaderRoles: []string{reader}})
 	images.defines("images")

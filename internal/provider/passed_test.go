@@ -286,11 +286,11 @@ func TestAccAfterElsewhereRefused(t *testing.T) {
 			PreConfig: o.tampers(
 				`CREATE TABLE cut AS SELECT * FROM events WHERE seq = `+newest, `CREATE TABLE cutrun AS SELECT * FROM runs WHERE version = `+newest, `CREATE TABLE cutrecords AS SELECT * FROM records WHERE version = `+newest,
 				`DELETE FROM runs WHERE version = `+newest, `DELETE FROM records WHERE version = `+newest, `DELETE FROM events WHERE seq = `+newest),
-			Config: gated(b, o, ""), ExpectError: regexp.MustCompile(`(?s)ends\s+with\s+event\s+\d+,\s+but\s+had\s+come\s+to\s+event`),
+			Config: gated(b, o, ""), ExpectError: regexp.MustCompile(`(?s)ends\s+with\s+event\s+\d+,\s+but\s+was\s+at\s+event`),
 		},
 		resource.TestStep{ // others in its place
 			PreConfig: o.passes(imageTwo, "tested"),
-			Config:    gated(b, o, ""), ExpectError: regexp.MustCompile(`(?s)is\s+another\s+than\s+it\s+was`),
+			Config:    gated(b, o, ""), ExpectError: regexp.MustCompile(`(?s)event\s+\d+\s+of\s+pipeline\s+"images"[^.]*has\s+changed`),
 		},
 	)
 }

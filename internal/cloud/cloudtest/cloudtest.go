@@ -165,7 +165,7 @@ type Fault struct {
 	Status  int           // 0 means 400
 	Reasons []string      // of a cancelled transaction of DynamoDB, by its items
 	After   bool          // the request takes effect, and its answer is lost
-	Do      func()        // what happens then, before the error or the drop; nil: nothing
+	Do      func()        // what happens then, before the error, the drop or the late answer; nil: nothing
 	Slow    time.Duration // how long the request waits; without a code it is answered then
 
 	seen, struck int

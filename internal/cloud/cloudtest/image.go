@@ -21,7 +21,7 @@ import (
 
 // image is what moto does not know of an image.
 type image struct {
-	name      string // empty for a copy: its name is unique in its own region
+	name      string // empty for a copy, whose name is unique in its own region, and for one that is gone
 	region    string
 	available time.Time
 	failed    string // why it is failed instead
@@ -285,16 +285,22 @@ func (a imageAPI) guardImage(r *request) answer {
 	return xml(http.StatusOK, fmt.Sprintf(`<%sResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>test</requestId><return>true</return></%[1]sResponse>`, r.action))
 }
 
+// deregisterImage refuses it for an image that is protected. The name is free then.
 func (a imageAPI) deregisterImage(r *request) answer {
+	id := r.form.Get("ImageId")
 	a.mu.Lock()
-	protected := a.images[r.form.Get("ImageId")].protected
+	protected := a.images[id].protected
 	a.mu.Unlock()
 	if protected {
 		return r.fail(http.StatusBadRequest, "OperationNotPermitted", "The image is protected against deregistration.")
 	}
 	a.removal.Lock()
 	defer a.removal.Unlock()
-	return a.server.forward(r)
+	got := a.server.forward(r)
+	if got.status == http.StatusOK {
+		a.changeImage(id, func(i *image) { i.name = "" })
+	}
+	return got
 }
 
 // describeImageAttribute knows images that are gone, at which moto stumbles.

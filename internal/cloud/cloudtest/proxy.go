@@ -77,6 +77,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 		case <-hr.Context().Done():
 		}
 		if f.Code == "" {
+			if f.Do != nil {
+				f.Do()
+			}
 			f = nil
 		}
 	}

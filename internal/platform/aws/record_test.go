@@ -107,7 +107,7 @@ func TestName(t *testing.T) {
 	other := b.named(zone, "one.shop.example.com", "g-1", image)
 	other.Environment = "e-2"
 	_, err = b.Prepare(t.Context(), other)
-	b.wantError(err, pipeline.CodeConflict, "another environment's", "penstock/environment=e-1")
+	b.wantError(err, pipeline.CodeConflict, "belongs to another environment", "penstock/environment=e-1")
 	b.must(b.release(b.named(zone, "two.shop.example.com", "f-2", image)))
 	want("two.shop.example.com")
 

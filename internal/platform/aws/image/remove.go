@@ -156,7 +156,7 @@ func (r regional) remove(ctx context.Context, image types.Image) error {
 		slices.Sort(snapshots)
 		snapshots = slices.Compact(snapshots)
 	}
-	if err := stack.SetTags(ctx, r.ec2, op, snapshots, map[string]string{tagOf: originOf(image)}); err != nil {
+	if err := stack.SetTags(ctx, r.ec2, op, snapshots, map[string]string{tagOf: originOf(image)}); err != nil && !pipeline.IsNotFound(err) { // another removal tags all before it deletes one
 		return err
 	}
 	if protected(image) {

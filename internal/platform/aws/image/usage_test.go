@@ -157,9 +157,34 @@ func TestRemovedByAnother(t *testing.T) {
 	t.Parallel()
 	b := awstest.New(t)
 	m := New(b.Stack, b.Instances)
-	id := b.Image(b.Machine(""))
-	b.Cloud.Fail(cloudtest.Fault{Action: "DescribeImageAttribute", Do: func() { b.Must(m.Remove(t.Context(), id)) }, Code: "InvalidAMIID.NotFound"})
-	if err := m.Remove(t.Context(), id); err != nil {
-		t.Errorf("another removal has removed it: %v", err)
+	m.images = 10 * time.Second
+	machine, gone := b.Machine(""), false
+	for k := 1; ; k++ {
+		id := b.Image(machine)
+		_, err := copied(t, m, id, abroad)
+		b.Must(err)
+		gone = false
+		b.Cloud.Fail(cloudtest.Fault{Nth: k, Slow: time.Nanosecond, Do: func() {
+			gone = true
+			if err := m.Remove(t.Context(), id); err != nil {
+				t.Errorf("request %d: the other removal: %v", k, err)
+			}
+		}})
+		if err := m.Remove(t.Context(), id); err != nil {
+			t.Errorf("request %d: another removal has removed it: %v", k, err)
+		}
+		b.Cloud.Mend()
+		if there, err := m.in(abroad).copiesOf(t.Context(), id); err != nil || len(there) > 0 {
+			t.Errorf("request %d: %d copies are left, %v", k, len(there), err)
+		}
+		for _, region := range []regional{m.home(), m.in(abroad)} {
+			if left, err := region.snapshots(t.Context()); err != nil || len(left) > 0 {
+				t.Errorf("request %d: %d snapshots are left in %s, %v", k, len(left), region.region, err)
+			}
+		}
+		if !gone {
+			t.Logf("a removal makes %d requests", k-1)
+			return
+		}
 	}
 }
