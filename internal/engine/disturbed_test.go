@@ -290,7 +290,7 @@ func disturb(t *testing.T, how func(*desk), left func(*desk) error) {
 }
 
 // disturb disturbs the action at every call, in a world whose environments modules make so.
-// In their short form, the tests disturb it at some calls.
+// In their short form, the tests disturb it at a few.
 func (j journey) disturb(t *testing.T, f form, how func(*desk), left func(*desk) error) {
 	before := j.before(t, f)
 	clean := start(t, before.copied(), t.TempDir())
@@ -301,43 +301,41 @@ func (j journey) disturb(t *testing.T, f form, how func(*desk), left func(*desk)
 		t.Fatalf("undisturbed: %v", err)
 	}
 	want := clean.picture()
-	first, apart := 1, 1
-	if testing.Short() { // some of them, others each time
-		apart = max(clean.calls/8, 1)
-		first += rand.IntN(apart)
+	ways := 4 * clean.calls // each call, before and after its effect, followed by the same again or by the way back
+	first, apart := 0, 1
+	if testing.Short() { // others each time
+		apart = max(ways/8, 1) | 1
+		first = rand.IntN(apart)
 	}
-	for n := first; n <= clean.calls; n += apart {
-		for _, after := range []bool{false, true} {
-			for _, back := range []bool{false, true} {
-				if back && j.back == nil {
-					continue
-				}
-				at := fmt.Sprintf("disturbed at call %d (after its effect: %v)", n, after)
-				d := start(t, before.copied(), t.TempDir())
-				how(d)
-				d.limit, d.after = n, after
-				err := j.act(d)
-				if d.calls < n {
-					t.Fatalf("call %d was never made: %v", n, err)
-				}
-				if err := left(d); err != nil {
-					t.Fatalf("%s: %v", at, err)
-				}
-				d = d.again()
-				next := j.act
-				if back {
-					next, at = j.back, at+", and taken back"
-				}
-				if err := next(d); err != nil {
-					t.Fatalf("%s: the next apply: %v", at, err)
-				}
-				if err := d.agree(); err != nil {
-					t.Fatalf("%s: %v", at, err)
-				}
-				if got := d.picture(); !back && got != want {
-					t.Fatalf("%s:\n got %s\nwant %s", at, got, want)
-				}
-			}
+	for i := first; i < ways; i += apart {
+		n, after, back := i/4+1, i&2 > 0, i&1 > 0
+		if back && j.back == nil {
+			continue
+		}
+		at := fmt.Sprintf("disturbed at call %d (after its effect: %v)", n, after)
+		d := start(t, before.copied(), t.TempDir())
+		how(d)
+		d.limit, d.after = n, after
+		err := j.act(d)
+		if d.calls < n {
+			t.Fatalf("call %d was never made: %v", n, err)
+		}
+		if err := left(d); err != nil {
+			t.Fatalf("%s: %v", at, err)
+		}
+		d = d.again()
+		next := j.act
+		if back {
+			next, at = j.back, at+", and taken back"
+		}
+		if err := next(d); err != nil {
+			t.Fatalf("%s: the next apply: %v", at, err)
+		}
+		if err := d.agree(); err != nil {
+			t.Fatalf("%s: %v", at, err)
+		}
+		if got := d.picture(); !back && got != want {
+			t.Fatalf("%s:\n got %s\nwant %s", at, got, want)
 		}
 	}
 }

@@ -5,6 +5,7 @@ package cloudtest
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -38,6 +40,11 @@ const images = `[{
   "hypervisor": "xen", "root_device_name": "/dev/xvda", "root_device_type": "ebs", "description": "test",
   "sriov": "simple", "platform": null, "state": "available", "owner_alias": "amazon"
 }]`
+
+// quicker is what Python runs before moto.
+//
+//go:embed sitecustomize.py
+var quicker []byte
 
 // server is moto with the proxy in front of it.
 type server struct {
@@ -80,6 +87,10 @@ func start() (_ *server, err error) {
 	if err := os.WriteFile(list, []byte(images), 0o600); err != nil {
 		return nil, err
 	}
+	site := filepath.Join(s.dir, "site")
+	if err := errors.Join(os.Mkdir(site, 0o700), os.WriteFile(filepath.Join(site, "sitecustomize.py"), quicker, 0o600)); err != nil {
+		return nil, err
+	}
 	log, err := os.Create(filepath.Join(s.dir, "moto.log"))
 	if err != nil {
 		return nil, err
@@ -93,7 +104,8 @@ func start() (_ *server, err error) {
 	s.proc, err = process.Start(ctx, process.Spec{
 		Args: []string{program, "-H", "127.0.0.1", "-p", fmt.Sprint(port)},
 		Env: append(process.Environ(nil), "MOTO_ENABLE_AMI_VALIDATION=true", "MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION=true",
-			"MOTO_ENABLE_KEYPAIR_VALIDATION=true", "MOTO_IAM_LOAD_MANAGED_POLICIES=true", "MOTO_AMIS_PATH="+list, "PYTHONDONTWRITEBYTECODE=1"),
+			"MOTO_ENABLE_KEYPAIR_VALIDATION=true", "MOTO_IAM_LOAD_MANAGED_POLICIES=true", "MOTO_AMIS_PATH="+list, "PYTHONDONTWRITEBYTECODE=1",
+			"PYTHONPATH="+strings.TrimSuffix(site+string(os.PathListSeparator)+os.Getenv("PYTHONPATH"), string(os.PathListSeparator))),
 		Stdout: log, Stderr: log,
 	})
 	if err != nil {
@@ -135,8 +147,14 @@ func freePort() (int, error) {
 	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
-// await waits until moto answers.
+// await waits until moto answers, or has ended.
 func (s *server) await(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		_, _ = s.proc.Wait()
+		cancel()
+	}()
 	schedule := poll.Schedule{First: 100 * time.Millisecond, Max: 500 * time.Millisecond, Factor: 1.5, Limit: time.Minute, What: "moto_server"}
 	return poll.Until(ctx, schedule, func(ctx context.Context) (poll.Probe, error) {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.moto.String()+"/moto-api/", nil)

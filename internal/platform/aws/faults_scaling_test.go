@@ -36,7 +36,7 @@ func TestResizeFaults(t *testing.T) {
 			want[n%len(sizes)] = b.equipment("e-1", "f-1")
 		}
 		b.trouble(fault)
-		for k, step := sample(8); ; k += step {
+		for k, step := sample(15); ; k += step {
 			for n, to := range sizes {
 				b.cloud.ResetCalls()
 				b.cloud.Fail(fault.at(k)...)
@@ -77,7 +77,7 @@ func TestScalingFaults(t *testing.T) {
 		b.must(deploy("f-0"))
 		want := b.equipment("e-1", "f-0")
 		b.trouble(fault)
-		for k, step := sample(25); ; k += step {
+		for k, step := sample(40); ; k += step {
 			failed := deploy(fmt.Sprintf("f-%d-a", k), fault.at(k)...)
 			calls := len(b.cloud.Calls())
 			b.cloud.Mend()
@@ -114,7 +114,7 @@ func TestExpiredFaults(t *testing.T) {
 			}
 			return err
 		}
-		for k, step := sample(8); ; k += step {
+		for k, step := sample(15); ; k += step {
 			r := b.persistent(fmt.Sprintf("f-%d", k), image)
 			r.Persistent, r.ExpiresAt = false, time.Now().Add(time.Hour).Truncate(time.Second)
 			b.must(b.deploy(r))

@@ -75,7 +75,7 @@ var faults = map[string]trouble{
 }
 
 // sample returns the first request to strike, and the distance to the next: all of
-// them take minutes.
+// them take an hour.
 func sample(every int) (first, step int) {
 	if os.Getenv("PENSTOCK_SOAK") != "" {
 		return 1, 1
@@ -97,7 +97,7 @@ func (b *bed) trouble(f trouble) {
 // image, and nothing else is left.
 func TestBakeFaults(t *testing.T) {
 	inTrouble(t, func(t *testing.T, fault trouble) {
-		for k, step := sample(6); ; k += step {
+		for k, step := sample(25); ; k += step {
 			b := newBed(t)
 			b.trouble(fault)
 			b.cloud.Fail(fault.at(k)...)
@@ -140,7 +140,7 @@ func TestDeploymentFaults(t *testing.T) {
 		b.must(b.deploy(request("f-0")))
 		b.equip("e-1", "f-0")
 		want := b.equipment("e-1", "f-0")
-		for k, step := sample(20); ; k += step {
+		for k, step := sample(60); ; k += step {
 			b.cloud.ResetCalls()
 			b.cloud.Fail(fault.at(k)...)
 			failed := b.deploy(request(fmt.Sprintf("f-%d-a", k)))
@@ -178,7 +178,7 @@ func TestFirstDeploymentFaults(t *testing.T) {
 		b := newBed(t)
 		image := b.app()
 		b.trouble(fault)
-		for k, step := sample(20); ; k += step {
+		for k, step := sample(40); ; k += step {
 			request := func(fleet string) pipeline.FleetRequest {
 				r := b.request(fmt.Sprintf("e-%d", k), fleet, image)
 				r.Persistent, r.Instances, r.Service.HealthCheck.StartTimeout = true, 1, time.Minute

@@ -463,7 +463,7 @@ func TestPublishFaults(t *testing.T) {
 	inTrouble(t, func(t *testing.T, fault trouble) {
 		b := newBed(t)
 		b.trouble(fault)
-		k, step := sample(8)
+		k, step := sample(25)
 		for done := false; !done; k += step {
 			baked, err := b.Bake(t.Context(), b.bakeRequest(fmt.Sprintf("r-%d", k)))
 			b.must(err)
