@@ -360,7 +360,8 @@ func (o *organization) struck(s strike, version string, at *cloudtest.Cloud, k i
 
 // TestRolloutOnAWS takes builds to two accounts in two waves, and lets it go wrong: at some of all
 // requests, and in the ways in which a region or a role is lost in the middle. PENSTOCK_SOAK sets
-// at how many requests, and tries all ways.
+// at how many requests, and tries all ways. With PENSTOCK_SOAK_FROM it is struck at as many
+// successive requests from that one on, counted from 0, so that several runs strike each of them.
 func TestRolloutOnAWS(t *testing.T) {
 	o, strikes, ways := newOrganization(t), 3, 1
 	if testing.Short() {
@@ -369,13 +370,19 @@ func TestRolloutOnAWS(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv("PENSTOCK_SOAK")); err == nil {
 		strikes, ways = n, math.MaxInt
 	}
+	from, err := strconv.Atoi(os.Getenv("PENSTOCK_SOAK_FROM"))
+	if err != nil {
+		from = -1
+	} else if from > 0 { // another run tries the ways
+		ways = 0
+	}
 	o.copyFails()
 	o.must(o.deploy("1"))
 	o.serve("the first deployment", "1")
 	requests := o.requests(func() error { return o.deploy("2") })
 	o.serve("a deployment", "2")
 	want := o.inventory()
-	o.strikes(strikes, requests, want)
+	o.strikes(strikes, from, requests, want)
 	if ways > 1 {
 		o.slow(requests[2], want)
 	}
@@ -413,18 +420,22 @@ func (o *organization) refused(err error, texts ...string) {
 	}
 }
 
-// strikes deploys the two builds in turn, and is struck each time: at requests that are
-// distributed over all of them, each way at another one.
-func (o *organization) strikes(n int, requests []int, want map[string]int) {
+// strikes deploys the two builds in turn, and is struck each time: at successive requests from
+// one on, or else at requests that are distributed over all of them.
+func (o *organization) strikes(n, from int, requests []int, want map[string]int) {
 	o.Helper()
 	versions, total := []string{"1", "2"}, requests[0]+requests[1]+requests[2]
-	first, hits, failures := rand.IntN(total), 0, 0
+	apart, way, hits, failures := 1, rand.IntN(len(strikes)), 0, 0
+	if from < 0 {
+		from, apart = rand.IntN(total), max(total/n, 1)
+	}
 	for i := range n {
-		k, account := (first+i*total/n)%total, 0
+		at, account := from+i*apart, 0
+		k := at % total
 		for ; k >= requests[account]; account++ {
 			k -= requests[account]
 		}
-		s, version := strikes[(first+i)%len(strikes)], versions[i%2]
+		s, version := strikes[(way+at/apart)%len(strikes)], versions[i%2]
 		when := fmt.Sprintf("%s, request %d of %d to %s", s.name, k+1, requests[account], []string{"home", "eu", "us"}[account])
 		began := time.Now()
 		hit, err := o.struck(s, version, o.clouds()[account], k+1)
