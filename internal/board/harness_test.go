@@ -25,6 +25,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/board"
+	"github.com/penstock-io/terraform-provider-penstock/internal/lab"
 	"github.com/penstock-io/terraform-provider-penstock/internal/module/moduletest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/supervisor"
@@ -38,6 +39,7 @@ import (
 
 func TestMain(m *testing.M) {
 	moduletest.Serve()
+	lab.ServeFiles()
 	process.Guard()
 	supervisor.Main()
 	os.Exit(workplacetest.Main(m.Run))
@@ -124,7 +126,7 @@ func (b *bed) tryApply() error {
 	ctx, e := b.Context(), b.app.Engine
 	p := pipeline.Pipeline{
 		Name: "shop", Owner: b.app.Owner, Scale: pipeline.Scale{Instances: 1}, Authorization: b.authorize, Module: b.module,
-		Service: pipeline.Service{Install: `tar -xzf "$PENSTOCK_ARTIFACT"`, Start: `exec python3 -m http.server --bind "$HOST" "$PORT"`},
+		Service: pipeline.Service{Install: `tar -xzf "$PENSTOCK_ARTIFACT"`, Start: lab.Files()},
 	}
 	p.Service.Backup, p.Service.Migrate, p.Service.Finish, p.Service.FinishAfter = b.hooks.Backup, b.hooks.Migrate, b.hooks.Finish, b.hooks.FinishAfter
 	if _, err := e.Pipelines.Create(ctx, p); err != nil {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -131,7 +132,7 @@ func TestIndexOfChunks(t *testing.T) {
 }
 
 var (
-	elsewhere = newPages(time.Now, []string{"localhost:7436"}).web
+	elsewhere = sync.OnceValue(func() func(string) bool { return newPages(time.Now, []string{"localhost:7436"}).web })
 	noLinks   = func(string) bool { return false }
 )
 
@@ -154,7 +155,7 @@ func TestStyledLines(t *testing.T) {
 		"http://LOCALHOST./x no":               "http://LOCALHOST./x no",
 	} {
 		var got strings.Builder
-		for _, p := range styled(in, elsewhere) {
+		for _, p := range styled(in, elsewhere()) {
 			text := p.Text
 			if p.Link != "" {
 				text = "[" + text + "]"

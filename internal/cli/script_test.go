@@ -28,6 +28,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/cli"
+	"github.com/penstock-io/terraform-provider-penstock/internal/lab"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/supervisor"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
@@ -39,6 +40,7 @@ import (
 // The scripts have three programs: penstock; apply, which does to the pipeline of the
 // script what Terraform would; and sqlite FILE STATEMENT.
 func TestMain(m *testing.M) {
+	lab.ServeFiles()
 	process.Guard()
 	supervisor.Main()
 	testscript.Main(tests{m}, map[string]func(){
@@ -136,7 +138,7 @@ func apply(ctx context.Context, args []string) (err error) {
 	p := pipeline.Pipeline{Name: *name, Owner: a.Owner, Scale: pipeline.Scale{Instances: 1}}
 	production := pipeline.Stage{Type: pipeline.TypeCustom, Trigger: pipeline.TriggerManual}
 	if *service {
-		p.Service = pipeline.Service{Install: `tar -xzf "$PENSTOCK_ARTIFACT"`, Start: `exec python3 -m http.server --bind "$HOST" "$PORT"`}
+		p.Service = pipeline.Service{Install: `tar -xzf "$PENSTOCK_ARTIFACT"`, Start: lab.Files()}
 		if *slow {
 			p.Service.Start = "sleep 60; " + p.Service.Start
 		}
