@@ -290,7 +290,8 @@ func disturb(t *testing.T, how func(*desk), left func(*desk) error) {
 }
 
 // disturb disturbs the action at every call, in a world whose environments modules make so.
-// In their short form, the tests disturb it at a few.
+// With modules, the tests disturb it at a third of them in each run, and at all with PENSTOCK_SOAK;
+// in their short form, at a few.
 func (j journey) disturb(t *testing.T, f form, how func(*desk), left func(*desk) error) {
 	before := j.before(t, f)
 	clean := start(t, before.copied(), t.TempDir())
@@ -302,12 +303,14 @@ func (j journey) disturb(t *testing.T, f form, how func(*desk), left func(*desk)
 	}
 	want := clean.picture()
 	ways := 4 * clean.calls // each call, before and after its effect, followed by the same again or by the way back
-	first, apart := 0, 1
-	if testing.Short() { // others each time
+	apart := 1
+	switch { // others each time
+	case testing.Short():
 		apart = max(ways/8, 1) | 1
-		first = rand.IntN(apart)
+	case f != noModule && os.Getenv("PENSTOCK_SOAK") == "":
+		apart = 3
 	}
-	for i := first; i < ways; i += apart {
+	for i := rand.IntN(apart); i < ways; i += apart {
 		n, after, back := i/4+1, i&2 > 0, i&1 > 0
 		if back && j.back == nil {
 			continue
