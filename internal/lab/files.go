@@ -4,6 +4,7 @@
 package lab
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -12,11 +13,17 @@ import (
 
 const filesArgument = "lab-files"
 
-// ServeFiles makes this process a service that shows its working directory at HOST and PORT, if
-// it was started as one, and then does not return. A TestMain calls it; see Files.
+// ServeFiles makes this process a service that shows its working directory at HOST and PORT and
+// prints the requests, if it was started as one, and then does not return. A TestMain calls it; see
+// Files.
 func ServeFiles() {
 	if len(os.Args) > 1 && os.Args[1] == filesArgument {
-		panic(http.ListenAndServe(net.JoinHostPort(os.Getenv("HOST"), os.Getenv("PORT")), http.FileServer(http.Dir("."))))
+		files, address := http.FileServer(http.Dir(".")), net.JoinHostPort(os.Getenv("HOST"), os.Getenv("PORT"))
+		fmt.Println("Serving HTTP at", address)
+		panic(http.ListenAndServe(address, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			fmt.Println(r.Method, r.URL.Path)
+			files.ServeHTTP(w, r)
+		})))
 	}
 }
 

@@ -332,7 +332,7 @@ func TestGraceIsGiven(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	p := start(t, Spec{
-		Args: Shell("trap 'echo bye > bye; exit 7' TERM; echo > ready; while :; do sleep 0.05; done"),
+		Args: Shell("trap 'echo bye > bye; exit 7' TERM; echo > ready; while :; do sleep 0.05 || :; done"), // the sleep gets the signal, too
 		Dir:  dir, Grace: 20 * time.Second,
 	})
 	awaitFile(t, filepath.Join(dir, "ready"))
