@@ -427,7 +427,7 @@ func (o *organization) strikes(n, from int, requests []int, want map[string]int)
 	versions, total := []string{"1", "2"}, requests[0]+requests[1]+requests[2]
 	apart, way, hits, failures := 1, rand.IntN(len(strikes)), 0, 0
 	if from < 0 {
-		from, apart = rand.IntN(total), max(total/n, 1)
+		from, apart = rand.IntN(total), max(total/max(n, 1), 1)
 	}
 	for i := range n {
 		at, account := from+i*apart, 0

@@ -29,8 +29,8 @@ var (
 // maxRolePath is what IAM takes of a path.
 const maxRolePath = 512
 
-// isExternalID reports whether the template accepts an external ID. The limit is not in the pattern:
-// it would take longer to compile than all others together, in each process.
+// isExternalID reports whether an external ID can be used. The limit is not in the pattern, which
+// would take longer to compile than all others together, in each process.
 func isExternalID(id string) bool { return len(id) <= 1000 && externalID.MatchString(id) }
 
 // validateTrust checks who may take the deployer role, and what all roles have.
@@ -61,9 +61,9 @@ func (p Parameters) validateTrust() error {
 	}
 	switch {
 	case p.ReaderExternal != "" && !isExternalID(p.ReaderExternal):
-		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not an external ID", p.ReaderExternal).WithHint("Use at least two letters, digits and +=,.@:/-_.")
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not an external ID", p.ReaderExternal).WithHint("Use 2 to 1000 letters, digits and +=,.@:/-_.")
 	case p.ExternalID != "" && !isExternalID(p.ExternalID):
-		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not an external ID", p.ExternalID).WithHint("Use at least two letters, digits and +=,.@:/-_.")
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not an external ID", p.ExternalID).WithHint("Use 2 to 1000 letters, digits and +=,.@:/-_.")
 	case p.OIDCProvider != "" && !providerARN.MatchString(p.OIDCProvider):
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not the ARN of an OpenID Connect provider", p.OIDCProvider).
 			WithHint("Write it like arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com, and create the provider in IAM first.")

@@ -134,7 +134,7 @@ func TestNameFaults(t *testing.T) {
 		image, zone := b.app(), b.zone()
 		b.trouble(fault)
 		for _, action := range []string{"ListResourceRecordSets", "ChangeResourceRecordSets", "GetChange"} {
-			first, step := sample(6)
+			first, step := sample(3)
 			for k := first; k <= 3; k += step {
 				faults := fault.at(k)
 				for i := range faults {

@@ -265,7 +265,7 @@ func TestListenerFaults(t *testing.T) {
 			r.Instances = 1
 			return r
 		}
-		for k, step := sample(60); ; k += step {
+		for k, step := sample(45); ; k += step {
 			if k%2 == 0 { // else it is the first deployment
 				b.must(b.release(request(fmt.Sprintf("f-%d-0", k), 10)))
 			}
