@@ -74,7 +74,7 @@ func openAWS(ctx context.Context, a *App, o Options) (pipeline.Ledger, engine.Co
 	if at.Stack == "" {
 		at.Stack = bootstrap.DefaultName
 	}
-	c, err := cloud.Load(ctx, cloud.Options{Region: at.Region, Profile: at.Profile, AssumeRoles: at.AssumeRoles, MaxAttempts: at.attempts, Patience: at.patience})
+	c, err := cloud.Load(ctx, cloud.Options{Region: at.Region, Profile: at.Profile, AssumeRoles: at.AssumeRoles, MaxAttempts: at.attempts, Patience: at.patience, Logger: o.Logger.Named("sdk")})
 	if err != nil {
 		return nil, engine.Config{}, err
 	}

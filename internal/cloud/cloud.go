@@ -15,6 +15,7 @@ package cloud
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -27,6 +28,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/logging"
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
@@ -52,6 +55,7 @@ type Options struct {
 	AssumeRoles []Role        // one after another, each with the credentials of the one before
 	MaxAttempts int           // 0 means 8
 	Patience    time.Duration // with an answer to an attempt; 0 means a minute
+	Logger      hclog.Logger  // gets what AWS's library has to say of connections; nil means nobody does
 }
 
 // Role is a role to assume.
@@ -82,10 +86,16 @@ func Load(ctx context.Context, o Options) (*Cloud, error) {
 	if o.Patience == 0 {
 		o.Patience = patience
 	}
+	if o.Logger == nil {
+		o.Logger = hclog.NewNullLogger()
+	}
 	limits := newRetryer(o.MaxAttempts) // of all clients together
 	load := []func(*config.LoadOptions) error{
 		config.WithRetryer(func() aws.Retryer { return limits }),
 		config.WithAppID("penstock"), // CloudTrail shows it
+		config.WithLogger(logging.LoggerFunc(func(_ logging.Classification, format string, v ...any) { // by default it writes to standard error
+			o.Logger.Debug(fmt.Sprintf(format, v...))
+		})),
 		config.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.ResponseHeaderTimeout = o.Patience })),
 		config.WithAssumeRoleCredentialOptions(func(a *stscreds.AssumeRoleOptions) { a.TokenProvider = askCode }),
 	}
@@ -143,12 +153,8 @@ func (c *Cloud) Emulated() bool {
 }
 
 // Objects makes a client of S3 name buckets in the path, not in the host, where its endpoint
-// is not AWS's own: few others have a name for each bucket. The client does not write to
-// standard error that an answer has no checksum, as none for a part of an object has.
-func Objects(o *s3.Options) {
-	o.UsePathStyle = o.BaseEndpoint != nil
-	o.DisableLogOutputChecksumValidationSkipped = true
-}
+// is not AWS's own: few others have a name for each bucket.
+func Objects(o *s3.Options) { o.UsePathStyle = o.BaseEndpoint != nil }
 
 func (r Role) options(o *stscreds.AssumeRoleOptions) {
 	o.RoleSessionName = "penstock"

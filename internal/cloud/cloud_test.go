@@ -14,10 +14,23 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
+
+const identity = `<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>arn:aws:iam::123456789012:user/ada</Arn><Account>123456789012</Account></GetCallerIdentityResult></GetCallerIdentityResponse>`
+
+// reach makes a server AWS for a test.
+func reach(t *testing.T, s *httptest.Server) {
+	for name, value := range map[string]string{
+		"AWS_ENDPOINT_URL": s.URL, "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+	} {
+		t.Setenv(name, value)
+	}
+}
 
 // A region that takes requests and does not answer them is not waited for without an end: an
 // attempt is lost after a time, and the next one may be answered. When none is, the error says
@@ -30,15 +43,11 @@ func TestPatience(t *testing.T) {
 			<-end
 			return
 		}
-		fmt.Fprint(w, `<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>arn:aws:iam::123456789012:user/ada</Arn><Account>123456789012</Account></GetCallerIdentityResult></GetCallerIdentityResponse>`)
+		fmt.Fprint(w, identity)
 	}))
 	defer s.Close()
 	defer close(end)
-	for name, value := range map[string]string{
-		"AWS_ENDPOINT_URL": s.URL, "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
-	} {
-		t.Setenv(name, value)
-	}
+	reach(t, s)
 	c, err := Load(t.Context(), Options{Region: "eu-west-1", MaxAttempts: 2, Patience: 500 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
@@ -60,6 +69,31 @@ func TestPatience(t *testing.T) {
 	}
 	if !errors.As(err, &own) || !strings.Contains(own.Hint, "could not be reached") {
 		t.Errorf("the error does not say what to do: %v", err)
+	}
+}
+
+// What AWS's library has to say is no part of what a command prints.
+func TestLogger(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Amz-Target") == "" {
+			fmt.Fprint(w, identity)
+			return
+		}
+		w.Header().Set("X-Amz-Crc32", "1") // not that of the answer, of which only the library's log speaks
+		fmt.Fprint(w, `{"TableNames": []}`)
+	}))
+	defer s.Close()
+	reach(t, s)
+	var log strings.Builder
+	c, err := Load(t.Context(), Options{Region: "eu-west-1", MaxAttempts: 1, Logger: hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Debug})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := dynamodb.NewFromConfig(c.Config).ListTables(t.Context(), &dynamodb.ListTablesInput{}); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(log.String(), "checksum") {
+		t.Errorf("the log has %q", log.String())
 	}
 }
 
