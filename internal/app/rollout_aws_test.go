@@ -97,7 +97,7 @@ func (o *organization) fill(targets []pipeline.StageTarget, key string) {
 	defer o.close(a)
 	_, err = a.Engine.Pipelines.Create(o.Context(), pipeline.Pipeline{Name: "shop", Owner: a.Owner, Scale: pipeline.Scale{Instances: 1}, Service: pipeline.Service{
 		Install: `tar -xzf "$PENSTOCK_ARTIFACT"`, Start: "exec " + self + " serve",
-		HealthCheck: &pipeline.HealthCheck{Path: "/", Interval: 50 * time.Millisecond, StartTimeout: 30 * time.Second},
+		HealthCheck: &pipeline.HealthCheck{Path: "/", Interval: 50 * time.Millisecond, StartTimeout: 2 * time.Minute},
 	}})
 	o.must(err)
 	o.production = pipeline.Stage{
