@@ -190,6 +190,50 @@ func TestProse(t *testing.T) {
 	}
 }
 
+// What a page shows of a console is compared by a test with what is printed there.
+func TestConsoles(t *testing.T) {
+	compared := regexp.MustCompile("(?:Shows\\([\\w.]+, |\\bdocumented\\()\"([\\w/-]+\\.md)\", [\"`]([^\"`]+)[\"`]|documented ([\\w-]+\\.md) '[^']*' '([^']+)'")
+	of := map[string][]string{} // texts of blocks that are compared, by the name of the page
+	for _, text := range texts(t, "_test.go", ".txtar") {
+		for _, m := range compared.FindAllStringSubmatch(text, -1) {
+			page := path.Base(m[1] + m[3])
+			of[page] = append(of[page], m[2]+m[4])
+		}
+	}
+	blocks := 0
+	for name, text := range texts(t, ".md") {
+		for _, block := range regexp.MustCompile("(?ms)^```console\n(.*?)^```$").FindAllString(text, -1) {
+			blocks++
+			if !slices.ContainsFunc(of[path.Base(name)], func(with string) bool { return strings.Contains(block, with) }) {
+				t.Errorf("%s: no test compares this with what is printed, by docstest.Shows:\n%s", name, block)
+			}
+		}
+		if typed := regexp.MustCompile("(?m)^```(text)?\n\\$ ").FindString(text); typed != "" {
+			t.Errorf("%s: what a console shows is marked as console", name)
+		}
+	}
+	if blocks < 15 {
+		t.Errorf("%d blocks found", blocks)
+	}
+}
+
+// texts returns the texts of the repository's files whose names have one of the ends.
+func texts(t *testing.T, ends ...string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	for _, name := range tracked(t) {
+		if !slices.ContainsFunc(ends, func(end string) bool { return strings.HasSuffix(name, end) }) {
+			continue
+		}
+		text, err := os.ReadFile(name)
+		if err != nil && !os.IsNotExist(err) { // one may be deleted, not committed yet
+			t.Fatal(err)
+		}
+		all[name] = string(text)
+	}
+	return all
+}
+
 func TestFrontPage(t *testing.T) {
 	page, err := os.ReadFile("tools/templates/index.md.tmpl")
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/docstest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/lab"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present"
@@ -77,6 +78,7 @@ func TestCaptures(t *testing.T) {
 	for _, name := range []string{"far", "a-context-with-quite-a-long-name-of-its-own"} {
 		show(0, "context set "+name+" --data-dir "+filepath.Join("/srv", strings.Repeat("deep/", 12), name))
 	}
+	docstest.Shows(t, "docs/guides/metrics.md", "METRIC", show(0, "metrics shop"))
 	for _, line := range captured {
 		var capture strings.Builder
 		for _, columns := range []int{80, 120, 200, 0} {

@@ -28,6 +28,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/app"
 	"github.com/penstock-io/terraform-provider-penstock/internal/cli"
+	"github.com/penstock-io/terraform-provider-penstock/internal/docstest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/lab"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/supervisor"
@@ -217,7 +218,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("GIT_CONFIG_NOSYSTEM", "1")
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status, "capture": capture, "anchor": anchor, "keys": keys},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status, "capture": capture, "anchor": anchor, "keys": keys, "documented": documented},
 	})
 }
 
@@ -234,6 +235,15 @@ func status(ts *testscript.TestScript, neg bool, args []string) {
 	if got != args[0] {
 		ts.Fatalf("%s ended with status %s, not %s", strings.Join(args[1:], " "), got, args[0])
 	}
+}
+
+// documented asserts that a guide shows what the last command printed, and how it was typed:
+// documented GUIDE COMMAND TEXT, with a text of the block.
+func documented(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: documented GUIDE COMMAND TEXT")
+	}
+	ts.Check(docstest.Check("docs/guides/"+args[0], args[2], "$ "+args[1]+"\n"+ts.ReadFile("stdout")+ts.ReadFile("stderr")))
 }
 
 // capture sets a variable to the first match of a pattern in the last output:

@@ -12,6 +12,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/docstest"
 )
 
 // Enter in the terminal prints another address, which lets in another browser; what the
@@ -19,7 +21,8 @@ import (
 func TestServeAnotherAddress(t *testing.T) {
 	t.Parallel()
 	c := onTerminal(t, workplace(t, "-service"), "serve", "--listen", "127.0.0.1:0")
-	c.wait(`Enter prints another address`)
+	c.wait(`Enter prints another address.*\n`)
+	docstest.Shows(t, "docs/guides/board.md", "Enter prints", c.screen())
 	printed := regexp.MustCompile(`http://localhost:\d+/sign-in\?token=\w+`)
 	addresses := printed.FindAllString(c.screen(), -1)
 	for range 2 {

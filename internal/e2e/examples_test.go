@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/docstest"
 )
 
 // repository is the root of this repository.
@@ -23,7 +25,7 @@ func repository(t testing.TB) string {
 	return root
 }
 
-// TestQuickstart runs the show that the README is written around.
+// TestQuickstart runs the show that the README is written around, and shows parts of.
 func TestQuickstart(t *testing.T) {
 	if testing.Short() {
 		t.Skip("the show takes a minute; `make test` runs it")
@@ -42,6 +44,7 @@ func TestQuickstart(t *testing.T) {
 			t.Errorf("the show does not say %q:\n%s", want, out)
 		}
 	}
+	docstest.Shows(t, "README.md", "$ ", string(out))
 }
 
 // watch runs the show of an example whose programs are there. In CI all are.

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/docstest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -32,6 +33,19 @@ func (s *site) refused(dir string, args []string, says ...string) string {
 		}
 	}
 	return out
+}
+
+// documented asserts that a guide shows a refusal, in which its pipeline is shop, and this
+// machine has a name for each time that it is named.
+func (s *site) documented(guide, with, refusal string, hosts ...string) {
+	s.t.Helper()
+	host, err := os.Hostname()
+	s.must(err)
+	said := strings.NewReplacer(`"p"`, `"shop"`, "_pipeline.p p", "_pipeline.shop shop", "_pipeline.p", "_pipeline.shop").Replace(strings.Join(strings.Fields(refusal), " "))
+	for _, name := range hosts {
+		said = strings.Replace(said, " on "+host, " on "+name, 1)
+	}
+	docstest.Shows(s.t, "docs/guides/"+guide, with, said)
 }
 
 // serves asserts that production answers and that the state is what the ledger has.
@@ -63,7 +77,7 @@ func TestWhoseIsIt(t *testing.T) {
 	s.serves("another backend", endpoint, "1")
 
 	s.run(s.dir, terraform, "workspace", "new", "two")
-	s.refused(s.dir, apply, where...)
+	s.documented("workspaces.md", "exists already", s.refused(s.dir, apply, where...), "build-1")
 	s.run(s.dir, terraform, append(destroy, "-no-color", "-input=false")...)
 	s.run(s.dir, terraform, "workspace", "select", "default")
 	s.serves("another workspace", endpoint, "1")
@@ -89,6 +103,7 @@ func (s *site) clone(endpoint string) {
 	}
 	s.run(clone, terraform, "init", "-no-color", "-input=false")
 	elsewhere := []string{"the state has it in data directory " + filepath.Join(s.dir, ".penstock"), "terraform state rm ADDRESS"}
+	s.documented("teams-and-state.md", "find the ledger", s.refused(clone, []string{"plan"}, elsewhere...), "build-1", "laptop")
 	for _, args := range [][]string{{"plan"}, {"apply", "-auto-approve"}, {"destroy", "-auto-approve"}, {"destroy", "-auto-approve", "-refresh=false"}} {
 		if out := s.refused(clone, args, elsewhere...); strings.Contains(out, "deleted outside of Terraform") {
 			s.t.Errorf("%v takes what is elsewhere for gone:\n%s", args, out)

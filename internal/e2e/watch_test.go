@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/docstest"
 )
 
 // watcher is a running `penstock watch`.
@@ -199,15 +201,19 @@ func TestWatch(t *testing.T) {
 	}
 	s.apply()
 
-	// Planned only; and once, with nothing to do.
+	// Once, with nothing to do, and with something; and planned only.
+	once := func() string { return s.penstock("watch", s.dir, "--once", "--terraform", terraform) }
+	seen := once()
+	if !strings.Contains(seen, "nothing can move") {
+		t.Errorf("once: %s", seen)
+	}
 	s.commit("5")
 	if out := s.penstock("watch", s.dir, "--once", "--plan-only", "--terraform", terraform); !strings.Contains(out, "touches application") || !strings.Contains(out, "Plan: 0 to add") {
 		t.Errorf("planned: %s", out)
 	}
-	s.apply()
-	if out := s.penstock("watch", s.dir, "--once", "--terraform", terraform); !strings.Contains(out, "nothing can move") {
-		t.Errorf("once: %s", out)
-	}
+	seen += once()
+	s.penstock("approve", "p", "exploratory")
+	docstest.Shows(t, "docs/guides/watch.md", "nothing can move", seen+once())
 
 	// What somebody else applied is not applied again, and what was destroyed is left so.
 	fifth := s.watch("--interval", "5s")

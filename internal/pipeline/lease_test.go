@@ -3,7 +3,17 @@
 
 package pipeline
 
-import "testing"
+import (
+	"testing"
+	"time"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/docstest"
+)
+
+func TestLockedError(t *testing.T) {
+	err := &LockedError{Lease{Key: "shop/stage/acceptance", Holder: Holder{Process: Process{Host: "build1"}, Actor: "alice", Purpose: "stage acceptance", Since: time.Now()}}}
+	docstest.Shows(t, "docs/guides/failure-and-recovery.md", "holds", err.Error())
+}
 
 func TestLeaseKey(t *testing.T) {
 	for text, key := range map[string]LeaseKey{
