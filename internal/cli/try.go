@@ -83,6 +83,9 @@ func runTry(ctx context.Context, o *tryOptions) error {
 		if o.canAsk("decide", false) != nil {
 			fmt.Fprintf(o.Err, "Try it, and decide:\n  penstock approve %[1]s %[2]s %[3]s --run %[4]s --seen %[5]d\n  penstock reject %[1]s %[2]s %[3]s --run %[4]s --seen %[5]d --reason WHY\n",
 				what.Pipeline, what.Stage, what.Build, what.Run, what.Seen)
+			if what.Environment != "" {
+				fmt.Fprintf(o.Err, "The environment stays for %s, or until:\n  penstock env destroy --yes %s %s\n", present.Duration(o.ttl), what.Pipeline, what.Environment)
+			}
 			return nil
 		}
 		return o.decide(ctx, a, what)
@@ -125,11 +128,11 @@ func (o *tryOptions) launch(ctx context.Context, a *app.App, what *tried) error 
 	if err != nil {
 		return err
 	}
-	ttl := min(o.ttl, run.LongestTTL(st))
+	o.ttl = min(o.ttl, run.LongestTTL(st))
 	name := "try-" + run.OwnName(a.Engine.Person().Name)
 	log, done := o.working("Launching environment " + name)
 	env, err := a.Engine.Environments.Launch(ctx, run.LaunchRequest{
-		Pipeline: o.pipeline, Name: name, Build: what.Build, TTL: ttl, Renew: true, Create: true, Configured: run.LaunchedByHand,
+		Pipeline: o.pipeline, Name: name, Build: what.Build, TTL: o.ttl, Renew: true, Create: true, Configured: run.LaunchedByHand,
 		Spec: pipeline.EnvironmentSpec{Instances: 1}, Log: log,
 	})
 	done()
