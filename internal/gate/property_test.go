@@ -517,7 +517,7 @@ func (w *world) unpin(moves map[string]Move, ended map[string]error) {
 func TestPlansComeTrue(t *testing.T) {
 	seeds := uint64(200)
 	if testing.Short() {
-		seeds = 40
+		seeds = 60
 	}
 	conflicts, closed, moved := 0, 0, 0
 	for seed := range seeds {

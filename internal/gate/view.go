@@ -165,7 +165,7 @@ func (p Planned) view(name string, latest pipeline.RunSummary) View {
 func (r *rules) view(m Move, latest pipeline.RunSummary) View {
 	v := View{Name: m.Stage.Name, Move: m, Current: r.current(m.Stage), Offered: r.offered(m)}
 	v.Next = r.comes(m, latest)
-	v.Next.Number, v.Next.Why.Number = r.Builds[v.Next.Build].Number, r.Builds[v.Next.Why.Build].Number
+	v.Next.Number = r.Builds[v.Next.Build].Number
 	if v.Next.Kind == NextDecision {
 		v.Undecided = v.Next.Build
 	}

@@ -260,9 +260,10 @@ func reasonOf(st *pipeline.State, m gate.Move) Reason {
 	}
 	if p, ok := st.Promotions[s.Name]; ok && p.Build == build && s.Pin == "" {
 		r.Key += fmt.Sprintf(" promoted %d", st.Version(pipeline.RecordPromotion, s.Name))
-		r.Text = fmt.Sprintf("stage %q: %s promoted %s", s.Name, p.Actor, p.Build)
+		named := func(id string) string { return pipeline.BuildName(st.Builds[id].Number, id) }
+		r.Text = fmt.Sprintf("stage %q: %s promoted %s", s.Name, p.Actor, named(p.Build))
 		if current := st.Current[s.Name].Build; st.Builds[p.Build].Order < st.Builds[current].Order {
-			r.Text = fmt.Sprintf("stage %q: %s rolled back from %s to %s", s.Name, p.Actor, current, p.Build)
+			r.Text = fmt.Sprintf("stage %q: %s rolled back from %s to %s", s.Name, p.Actor, named(current), named(p.Build))
 			if p.Restore != nil {
 				r.Text += fmt.Sprintf(", with the data of backup %s", p.Restore.Backup)
 			}

@@ -149,13 +149,13 @@ func TestLook(t *testing.T) {
 	if _, err := p.app.Engine.Decisions.Do(t.Context(), decision.Command{Verb: decision.Promote, Pipeline: "shop", Stage: "live"}); err != nil {
 		t.Fatal(err)
 	}
-	look("promoted b-")
+	look("promoted #2")
 	seen = p.build(nil)
 	look()
 	if _, err := p.app.Engine.Decisions.Do(t.Context(), decision.Command{Verb: decision.Rollback, Pipeline: "shop", Stage: "live", Build: p.oldest()}); err != nil {
 		t.Fatal(err)
 	}
-	look("rolled back from b-")
+	look("rolled back from #2 to #1")
 	seen = p.build(nil)
 	look()
 	if _, err := p.app.Engine.Decisions.Do(t.Context(), decision.Command{Verb: decision.Retry, Pipeline: "shop", Stage: "commit"}); err != nil {
