@@ -87,13 +87,16 @@ func missing(block, printed string) error {
 	return nil
 }
 
+// zone is that of this machine, or UTC.
+const zone = `([A-Z]{2,5}|[+-]\d\d(\d\d)?)`
+
 // varying is what is another each time, with what stands for it.
 var varying = []struct {
 	pattern *regexp.Regexp
 	mark    string
 }{
-	{regexp.MustCompile(`\b\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?)?(Z| UTC)?`), "TIME"},
-	{regexp.MustCompile(`\b\d\d:\d\d:\d\d\b`), "TIME"},
+	{regexp.MustCompile(`\b\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?)?(Z| ` + zone + `)?`), "TIME"},
+	{regexp.MustCompile(`\b\d\d:\d\d:\d\d( ` + zone + `)?`), "TIME"},
 	{regexp.MustCompile(`\btoken=\w+`), "token"},
 	{regexp.MustCompile(`\b(b|r|img)-[0-9a-z]{10,}\b`), "$1-ID"},
 	{regexp.MustCompile(`\b[0-9a-f]{10,40}\b`), "ID"},
