@@ -134,15 +134,15 @@ func (w Why) build() string { return "build " + pipeline.BuildName(w.Number, w.B
 // done. The stage may differ from the one in the state.
 func (r *rules) decide(stage pipeline.Stage) Move {
 	if p, paused := r.Pauses[stage.Name]; paused {
-		return r.numbered(r.decidePaused(stage, p))
+		return numbered(r, r.decidePaused(stage, p))
 	}
 	m := r.next(stage)
 	m.Wait = r.waits(stage, m)
-	return r.numbered(m)
+	return numbered(r, m)
 }
 
 // numbered has the reason of a move name its build as people do.
-func (r *rules) numbered(m Move) Move {
+func numbered(r *rules, m Move) Move {
 	m.Why.Number = r.Builds[m.Why.Build].Number
 	return m
 }
@@ -457,5 +457,5 @@ func MoveAtTarget(st *pipeline.State, at pipeline.Stage, build string) Move {
 	m := r.start(at)
 	m.Candidate = known(build)
 	m.Action, m.Why = r.environmentAction(at, build, at.Digest(st.Pipeline))
-	return r.numbered(m)
+	return numbered(r, m)
 }
