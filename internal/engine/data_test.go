@@ -247,7 +247,7 @@ func TestFinish(t *testing.T) {
 	d.clock = d.clock.Add(25 * time.Hour)
 	d = d.again()
 	d.shop.Service = d.state().Pipeline.Service
-	if got := d.status("production"); got.Move.Action != gate.ActionFinish || !strings.Contains(got.Move.Why.String(), "service.finish of build "+build("2")+" is due") {
+	if got := d.status("production"); got.Move.Action != gate.ActionFinish || !strings.Contains(got.Move.Why.String(), "service.finish of build #2 is due") {
 		t.Errorf("when it is due: %s, %s", got.Move.Action, got.Move.Why)
 	}
 	d.shop.Service.Finish = "fail"
