@@ -267,7 +267,7 @@ func (j journey) before(t *testing.T, f form) *world {
 }
 
 // TestKilledAtEveryCall kills the process at its nth call that changes anything,
-// before and after the effect, for every n.
+// before and after the effect.
 func TestKilledAtEveryCall(t *testing.T) {
 	disturb(t, func(*desk) {}, func(*desk) error { return nil })
 }
@@ -289,9 +289,9 @@ func disturb(t *testing.T, how func(*desk), left func(*desk) error) {
 	}
 }
 
-// disturb disturbs the action at every call, in a world whose environments modules make so.
-// With modules, the tests disturb it at a third of them in each run, and at all with PENSTOCK_SOAK;
-// in their short form, at a few.
+// disturb disturbs the action at its calls, in a world whose environments modules make so: with
+// PENSTOCK_SOAK at every one, else at a third of them in each run, with modules at a seventh, and in
+// the short form at a few.
 func (j journey) disturb(t *testing.T, f form, how func(*desk), left func(*desk) error) {
 	before := j.before(t, f)
 	clean := start(t, before.copied(), t.TempDir())
@@ -307,8 +307,11 @@ func (j journey) disturb(t *testing.T, f form, how func(*desk), left func(*desk)
 	switch { // others each time
 	case testing.Short():
 		apart = max(ways/8, 1) | 1
-	case f != noModule && os.Getenv("PENSTOCK_SOAK") == "":
+	case os.Getenv("PENSTOCK_SOAK") != "":
+	case f == noModule:
 		apart = 3
+	default:
+		apart = 7
 	}
 	for i := rand.IntN(apart); i < ways; i += apart {
 		n, after, back := i/4+1, i&2 > 0, i&1 > 0
