@@ -39,9 +39,12 @@ func (t *tab) emulate(media string, features ...string) {
 	t.must(err)
 }
 
-// shot keeps a picture as the page is.
+// shot keeps a picture as the page is, where pictures are kept.
 func (t *tab) shot(name string) {
 	t.Helper()
+	if !pictures() {
+		return
+	}
 	png, err := chromedp.Run(t.ctx, chromedp.FullScreenshot(100))
 	t.must(err)
 	t.keep(name, png)
