@@ -1,17 +1,72 @@
 # Copyright (c) Penstock contributors
 # SPDX-License-Identifier: MPL-2.0
 
-"""What Python runs before the simulator: half of moto's time is a log that nobody reads, and a
-list of its own directories that it makes for each request."""
+"""What Python runs before the simulator: half of moto's time is a log that nobody reads, a
+list of its own directories that it makes for each request, and copies of whole tables."""
 
+import copy
+import functools
 import logging
+import threading
+import types
 
 logging.getLogger("werkzeug").setLevel(logging.ERROR)
 
 try:
     from moto import backends
+    from moto.core import responses
 
     modules = frozenset(backends.list_of_moto_modules())
     backends.list_of_moto_modules = lambda: modules
+    responses.method_names_from_class = functools.cache(responses.method_names_from_class)
 except (ImportError, AttributeError):  # another version of it, which is merely slower
+    pass
+
+try:
+    from moto.dynamodb import models
+    from moto.dynamodb.models import DynamoDBBackend, DynamoType, Table
+
+    whole = DynamoDBBackend.transact_write_items
+    assert models.copy is copy and "original_table_state" in whole.__code__.co_varnames
+    here = threading.local()  # the transaction that a thread is in, and what it may have to take back
+
+    def transact_write_items(self, transact_items):
+        here.transaction, here.taken = transact_items, {}
+        try:
+            whole(self, transact_items)
+        finally:
+            here.taken = None
+
+    def deepcopy(it, memo=None):
+        taken = getattr(here, "taken", None)
+        if taken is None or not isinstance(it, Table):
+            return copy.deepcopy(it, memo)
+        if it.name not in taken:
+            taken[it.name] = before(it)
+        return taken[it.name]
+
+    def before(table):
+        """The table as it is, of which a transaction changes only the items that it names."""
+        was = copy.copy(table)
+        was.items = copy.copy(table.items)
+        for op in (op for item in here.transaction for op in item.values()):
+            if op.get("TableName") != table.name:
+                continue
+            key = op.get("Key") or op.get("Item") or {}
+            at = table.hash_key_attr in key and DynamoType(key[table.hash_key_attr])
+            if not at or at not in table.items:
+                continue
+            if not table.has_range_key:
+                was.items[at] = copy.deepcopy(table.items[at])
+                continue
+            if was.items[at] is table.items[at]:
+                was.items[at] = dict(table.items[at])
+            within = table.range_key_attr in key and DynamoType(key[table.range_key_attr])
+            if within and within in table.items[at]:
+                was.items[at][within] = copy.deepcopy(table.items[at][within])
+        return was
+
+    models.copy = types.SimpleNamespace(copy=copy.copy, deepcopy=deepcopy)
+    DynamoDBBackend.transact_write_items = transact_write_items
+except (ImportError, AttributeError, AssertionError):
     pass
