@@ -48,7 +48,7 @@ func TestCopyPending(t *testing.T) {
 	b := awstest.New(t)
 	m := New(b.Stack, b.Instances)
 	id := b.Image(b.Machine(""))
-	m.images = 200 * time.Millisecond
+	m.images = 2 * time.Second // a busy machine asks for its state at least once
 	b.Cloud.SetCopyTime(abroad, 1000*time.Hour)
 	for range 2 {
 		_, err := copied(t, m, id, abroad)
