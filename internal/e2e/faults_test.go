@@ -97,7 +97,7 @@ func kills(usual int) int {
 // nothing is left over. PENSTOCK_SOAK sets the number of kills.
 func TestKilledAtRandom(t *testing.T) {
 	s := newSite(t, faultConfig())
-	s.killAtRandom(kills(30), []string{"terraform", "provider", "supervisor"}, s.checkWhole)
+	s.killAtRandom(kills(12), []string{"terraform", "provider", "supervisor"}, s.checkWhole)
 }
 
 // killAtRandom applies one commit after the other. Of each first apply, a victim is killed. The

@@ -143,7 +143,7 @@ func (s *site) names(pattern string) []string {
 // environments need, and kills its Terraform, too.
 func TestKilledAtRandomWithModule(t *testing.T) {
 	s := newModuleSite(t, moduleConfig(), infrastructure)
-	s.killAtRandom(kills(10), []string{"terraform", "provider", "supervisor", "module", "guard of the module", "all"}, func(when, version string) {
+	s.killAtRandom(kills(6), []string{"terraform", "provider", "supervisor", "module", "guard of the module", "all"}, func(when, version string) {
 		t.Helper()
 		s.checkWhole(when, version)
 		s.checkModules(when, strings.Contains(when, "of module") || strings.Contains(when, "of all"))
