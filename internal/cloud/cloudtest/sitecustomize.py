@@ -1,8 +1,9 @@
 # Copyright (c) Penstock contributors
 # SPDX-License-Identifier: MPL-2.0
 
-"""What Python runs before the simulator: half of moto's time is a log that nobody reads, a
-list of its own directories that it makes for each request, and copies of whole tables."""
+"""What Python runs before the simulator: more than half of moto's time is a log that nobody
+reads, a list of its own directories that it makes for each request, the policies of AWS for
+each account, names that it has checked before, and copies of whole tables."""
 
 import copy
 import functools
@@ -20,6 +21,31 @@ try:
     backends.list_of_moto_modules = lambda: modules
     responses.method_names_from_class = functools.cache(responses.method_names_from_class)
 except (ImportError, AttributeError):  # another version of it, which is merely slower
+    pass
+
+try:
+    import xmltodict
+
+    xmltodict._validate_name = functools.lru_cache(10_000)(xmltodict._validate_name)
+except (ImportError, AttributeError):
+    pass
+
+try:
+    from moto.iam.models import IAMBackend
+
+    init_aws_policies = IAMBackend._init_aws_policies
+    policies = {}  # of AWS, by the region of the backend
+
+    def of_aws(self):
+        if self.region_name not in policies:
+            policies[self.region_name] = init_aws_policies(self)
+        own = [copy.copy(policy) for policy in policies[self.region_name]]
+        for policy in own:
+            policy.account_id = self.account_id
+        return own
+
+    IAMBackend._init_aws_policies = of_aws
+except (ImportError, AttributeError):
     pass
 
 try:
