@@ -32,6 +32,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/bootstrap"
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 	"github.com/penstock-io/terraform-provider-penstock/internal/run"
 	"github.com/penstock-io/terraform-provider-penstock/internal/source"
@@ -316,7 +317,13 @@ func (o *organization) holds(when string, want map[string]int) {
 func (o *organization) remove() {
 	o.Helper()
 	a := o.open()
-	o.must(a.Engine.Pipelines.Remove(o.Context(), "shop", "", true))
+	o.must(poll.Until(o.Context(), poll.Schedule{First: time.Second, Limit: 2 * time.Minute, What: "the removal"}, func(ctx context.Context) (poll.Probe, error) {
+		err := a.Engine.Pipelines.Remove(ctx, "shop", "", true)
+		if pipeline.CodeOf(err) == pipeline.CodeLocked { // the last strike was at the release of a lease, which runs out
+			return poll.Probe{State: err.Error()}, nil
+		}
+		return poll.Probe{Done: err == nil}, err
+	}))
 	o.close(a)
 	o.holds("after the removal", map[string]int{})
 }
