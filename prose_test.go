@@ -17,6 +17,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/penstock-io/terraform-provider-penstock/internal/docstest"
 )
 
 // The rules of style that a machine can check. CONTRIBUTING has all of them, with examples.
@@ -202,7 +204,7 @@ func TestConsoles(t *testing.T) {
 	}
 	blocks := 0
 	for name, text := range texts(t, ".md") {
-		for _, block := range regexp.MustCompile("(?ms)^```console\n(.*?)^```$").FindAllString(text, -1) {
+		for _, block := range docstest.Consoles(text) {
 			blocks++
 			if !slices.ContainsFunc(of[path.Base(name)], func(with string) bool { return strings.Contains(block, with) }) {
 				t.Errorf("%s: no test compares this with what is printed, by docstest.Shows:\n%s", name, block)

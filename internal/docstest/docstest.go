@@ -26,7 +26,18 @@ func Shows(t testing.TB, page, with, printed string) {
 	}
 }
 
-var fence = regexp.MustCompile("(?ms)^```console\n(.*?)^```$")
+var (
+	fence = regexp.MustCompile("(?ms)^```console\n(.*?)^```$")
+	ada   = regexp.MustCompile(`\bada([^@\w])`) // who runs the tests; ada@example.com is who commits
+)
+
+// Consoles returns what the text of a page shows of consoles, block by block.
+func Consoles(page string) (blocks []string) {
+	for _, m := range fence.FindAllStringSubmatch(page, -1) {
+		blocks = append(blocks, m[1])
+	}
+	return blocks
+}
 
 // Check is Shows for tests that are no functions of Go.
 func Check(page, with, printed string) error {
@@ -42,15 +53,13 @@ func Check(page, with, printed string) error {
 	if err != nil {
 		return err
 	}
-	printed = regexp.MustCompile(`\b`+regexp.QuoteMeta(who.Username)+`\b`).ReplaceAllString(printed, "ada")
 	found := false
-	for _, m := range fence.FindAllStringSubmatch(string(text), -1) {
-		block := m[1]
+	for _, block := range Consoles(string(text)) {
 		if !strings.Contains(block, with) {
 			continue
 		}
 		found = true
-		if err := missing(block, printed); err != nil {
+		if err := missing(ada.ReplaceAllString(block, who.Username+"${1}"), printed); err != nil {
 			return fmt.Errorf("%s shows what is not printed: %w\n%s", page, err, printed)
 		}
 	}
