@@ -3,7 +3,7 @@
 
 """What Python runs before the simulator: more than half of moto's time is a log that nobody
 reads, a list of its own directories that it makes for each request, the policies of AWS for
-each account, names that it has checked before, and copies of whole tables."""
+each account, names that it has checked or thought of before, and copies of whole tables."""
 
 import copy
 import functools
@@ -27,6 +27,23 @@ try:
     import xmltodict
 
     xmltodict._validate_name = functools.lru_cache(10_000)(xmltodict._validate_name)
+except (ImportError, AttributeError):
+    pass
+
+try:
+    from moto.core.serialize import XFormedAttributePicker
+
+    keys_of = XFormedAttributePicker.get_possible_keys
+
+    def get_possible_keys(self, context):
+        """What an attribute may be called: it depends on its shape, and on the class that has it."""
+        known = vars(context.shape).setdefault("possible_keys", {})
+        at = type(context.obj), context.key
+        if at not in known:
+            known[at] = tuple(dict.fromkeys(keys_of(self, context)))
+        return known[at]
+
+    XFormedAttributePicker.get_possible_keys = get_possible_keys
 except (ImportError, AttributeError):
     pass
 
