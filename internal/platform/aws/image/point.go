@@ -37,10 +37,13 @@ func (m *Images) Point(ctx context.Context, r pipeline.PointRequest) error {
 	found := make([]*parameter, len(regions))
 	err := sideBySide(regions, func(i int, region string) (err error) {
 		found[i], err = m.in(region).findParameter(ctx, name)
-		if p := found[i]; err == nil && p != nil && !p.of(m.stack, r.Labels) && !r.Adopt {
+		switch p := found[i]; {
+		case err != nil || p == nil:
+			return err
+		case !p.of(m.stack, r.Labels) && !r.Adopt:
 			return m.in(region).foreign(name)
 		}
-		return err
+		return m.in(region).fit(name, *found[i])
 	})
 	if err != nil {
 		return err
@@ -90,9 +93,11 @@ func (m *Images) parameterOf(name string, l pipeline.Labels) string {
 
 // parameter is a parameter that exists.
 type parameter struct {
-	image   string
-	version int64
-	tags    map[string]string
+	image    string
+	version  int64
+	kind     ssmtypes.ParameterType
+	dataType string
+	tags     map[string]string
 }
 
 // findParameter returns a parameter; nil where there is none.
@@ -104,17 +109,22 @@ func (r regional) findParameter(ctx context.Context, name string) (*parameter, e
 	if err != nil {
 		return nil, cloud.Fault(ctx, "read parameter "+name, err)
 	}
+	is := out.Parameter
 	tags, err := r.parameterTags(ctx, name)
 	if pipeline.IsNotFound(err) {
 		return nil, nil
 	}
-	return &parameter{image: aws.ToString(out.Parameter.Value), version: out.Parameter.Version, tags: tags}, err
+	return &parameter{aws.ToString(is.Value), is.Version, is.Type, aws.ToString(is.DataType), tags}, err
 }
 
+// parameterTags returns the tags of a parameter; CodeNotFound where there is none.
 func (r regional) parameterTags(ctx context.Context, name string) (map[string]string, error) {
 	out, err := r.ssm.ListTagsForResource(ctx, &ssm.ListTagsForResourceInput{
 		ResourceId: aws.String(name), ResourceType: ssmtypes.ResourceTypeForTaggingParameter,
 	})
+	if cloud.Is(err, "InvalidResourceId") { // so says this call alone of one that is gone
+		return nil, pipeline.Errorf(pipeline.CodeNotFound, "read parameter "+name, "%w", err)
+	}
 	if err != nil {
 		return nil, cloud.Fault(ctx, "read parameter "+name, err)
 	}
@@ -136,20 +146,28 @@ func (r regional) foreign(name string) error {
 		WithHint("Choose another name for the parameter, delete that one, or set adopt = true to take it over.")
 }
 
+// fit refuses a parameter that can't say an image as groups need it: AWS changes neither the
+// type of a parameter nor a data type to or from that of images.
+func (r regional) fit(name string, p parameter) error {
+	var is string
+	switch {
+	case p.kind != ssmtypes.ParameterTypeString:
+		is = "type " + string(p.kind)
+	case p.dataType != imageParameter:
+		is = "data type " + p.dataType
+	default:
+		return nil
+	}
+	return pipeline.Errorf(pipeline.CodeConflict, "write parameter "+name, "the parameter exists in %s with the %s, and AWS makes no parameter for images of it", r.region, is).
+		WithHint("Choose another name for the parameter, or delete that one, so that one of the data type %s is made.", imageParameter)
+}
+
 // point writes a parameter of the region, if its value is another, and labels its version
 // with the build.
 func (r regional) point(ctx context.Context, name string, before *parameter, q pipeline.PointRequest) error {
 	var tags []ssmtypes.Tag
 	for _, t := range r.stack.TagsOf(pipeline.Labels{Pipeline: q.Labels.Pipeline, Stage: q.Labels.Stage}, nil) {
 		tags = append(tags, ssmtypes.Tag{Key: t.Key, Value: t.Value})
-	}
-	if before != nil && !before.of(r.stack, q.Labels) {
-		_, err := r.ssm.AddTagsToResource(ctx, &ssm.AddTagsToResourceInput{
-			ResourceId: aws.String(name), ResourceType: ssmtypes.ResourceTypeForTaggingParameter, Tags: tags,
-		})
-		if err != nil {
-			return cloud.Fault(ctx, "write parameter "+name, err)
-		}
 	}
 	in := &ssm.PutParameterInput{
 		Name: aws.String(name), Value: aws.String(q.Images[r.region]), Type: ssmtypes.ParameterTypeString,
@@ -169,14 +187,21 @@ func (r regional) point(ctx context.Context, name string, before *parameter, q p
 		if !(parameter{tags: has}).of(r.stack, q.Labels) {
 			return r.foreign(name)
 		}
-		in.Tags, before = nil, &parameter{}
+		in.Tags, before = nil, &parameter{tags: has}
 	}
 	in.Overwrite = aws.Bool(true)
 	version := int64(0)
 	if before.image == q.Images[r.region] {
 		version = before.version
 	}
-	return r.write(ctx, in, version, q.Labels.Build)
+	if err := r.write(ctx, in, version, q.Labels.Build); err != nil || before.of(r.stack, q.Labels) {
+		return err
+	}
+	// Once it says the image: what could not be written is not the stage's, and stays without it.
+	_, err := r.ssm.AddTagsToResource(ctx, &ssm.AddTagsToResourceInput{
+		ResourceId: aws.String(name), ResourceType: ssmtypes.ResourceTypeForTaggingParameter, Tags: tags,
+	})
+	return cloud.Fault(ctx, "write parameter "+name, err)
 }
 
 // write makes a version of a parameter, unless there is the one already, and gives it the
