@@ -71,6 +71,7 @@ func (a *account) runInstances(r *request) answer {
 	for _, m := range instanceID.FindAllSubmatch(got.body, -1) {
 		i := a.launched(r.region, string(m[1]), r.form.Get("ImageId"), r.form.Get("UserData"), r.form.Get("InstanceInitiatedShutdownBehavior") != "terminate")
 		i.key = naming{r, a}.volumeKey(r.form)
+		i.encrypts = i.key != "" || r.form.Get("BlockDeviceMapping.1.Ebs.Encrypted") == "true"
 		if unusable != "" {
 			a.cloud.logf("instance %s can't use its key: %v", i.id, why)
 			a.query(r, "ec2", "TerminateInstances", url.Values{"InstanceId.1": {i.id}})
@@ -393,7 +394,7 @@ func (a *account) createImage(r *request) answer {
 		for _, s := range snapshotIDs.FindAllSubmatch(described.body, -1) {
 			tags.Set("ResourceId.1", string(s[1]))
 			a.query(r, "ec2", "CreateTags", tags)
-			if i != nil {
+			if i != nil && i.encrypts {
 				a.encrypt(r, string(s[1]), i.key)
 			}
 		}

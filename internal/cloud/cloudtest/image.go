@@ -316,29 +316,62 @@ func (a imageAPI) describeImageAttribute(r *request) answer {
 
 // modifyImageAttribute remembers the accounts that an image is shared with.
 func (a imageAPI) modifyImageAttribute(r *request) answer {
+	if id := r.form.Get("ImageId"); permissions(r.form, "LaunchPermission.Add.") > 0 {
+		var snapshots []string
+		for _, s := range snapshotIDs.FindAllSubmatch(a.query(r, "ec2", "DescribeImages", url.Values{"ImageId.1": {id}}).body, -1) {
+			snapshots = append(snapshots, string(s[1]))
+		}
+		if refused, ok := a.unshareable(r, snapshots...); ok {
+			return refused
+		}
+	}
 	got := a.server.forward(r)
 	if got.status != http.StatusOK {
 		return got
 	}
-	a.changeImage(r.form.Get("ImageId"), func(i *image) {
-		shared := map[string]bool{}
-		for account := range i.shared {
-			shared[account] = true
-		}
-		for n := 1; n < 100; n++ {
-			if account := r.form.Get(fmt.Sprintf("LaunchPermission.Add.%d.UserId", n)); account != "" {
-				shared[account] = true
-			}
-			delete(shared, r.form.Get(fmt.Sprintf("LaunchPermission.Remove.%d.UserId", n)))
-		}
-		i.shared = shared
-	})
+	a.changeImage(r.form.Get("ImageId"), func(i *image) { i.shared = changed(i.shared, r.form, "LaunchPermission") })
 	return got
 }
 
-// encrypt remembers the key of a snapshot: its ARN, by whatever the request names it.
+// permissions counts what a form says of permissions below a name.
+func permissions(form url.Values, below string) (n int) {
+	for k := range form {
+		if strings.HasPrefix(k, below) {
+			n++
+		}
+	}
+	return n
+}
+
+// changed returns the accounts that have a permission after a request that adds or removes some.
+func changed(with map[string]bool, form url.Values, permission string) map[string]bool {
+	with = maps.Clone(with)
+	if with == nil {
+		with = map[string]bool{}
+	}
+	for k, v := range form {
+		if !strings.HasSuffix(k, ".UserId") {
+			continue
+		}
+		if strings.HasPrefix(k, permission+".Add.") {
+			with[v[0]] = true
+		} else if strings.HasPrefix(k, permission+".Remove.") {
+			delete(with, v[0])
+		}
+	}
+	return with
+}
+
+// defaultKeyAlias names the key of AWS by which EBS encrypts where nothing else is said.
+const defaultKeyAlias = "alias/aws/ebs"
+
+// encrypt remembers the key of a snapshot: its ARN, by whatever the request names it, and the
+// account's default where it names none.
 func (a *account) encrypt(r *request, snapshot, key string) {
-	if key != "" && !strings.Contains(key, ":key/") {
+	a.mu.Lock()
+	key = cmp.Or(key, a.defaultKey, defaultKeyAlias)
+	a.mu.Unlock()
+	if !strings.Contains(key, ":key/") {
 		if _, arn := (naming{r, a}).state(key); arn != "" {
 			key = arn
 		}
@@ -346,6 +379,19 @@ func (a *account) encrypt(r *request, snapshot, key string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.keys[snapshot] = key
+}
+
+// unshareable refuses to share snapshots whose key is the default of AWS.
+func (a *account) unshareable(r *request, snapshots ...string) (answer, bool) {
+	for _, s := range snapshots {
+		a.mu.Lock()
+		key := a.keys[s]
+		a.mu.Unlock()
+		if key != "" && slices.ContainsFunc((naming{r, a}).key(key).Context["kms:ResourceAliases"], ofAWS) {
+			return r.fail(http.StatusBadRequest, "OperationNotPermitted", "Encrypted snapshots with EBS default key cannot be shared"), true
+		}
+	}
+	return answer{}, false
 }
 
 // describeSnapshots returns the keys, which moto forgets, and the snapshots that another
@@ -424,26 +470,32 @@ func (a imageAPI) withKeys(got answer) answer {
 	return got
 }
 
-// snapshotAttribute changes and returns the permissions of a snapshot, which moto
-// mixes up.
-func (a imageAPI) snapshotAttribute(r *request) answer {
+// modifySnapshotAttribute changes the permissions of a snapshot, which moto mixes up. AWS adds
+// some or removes some in one request, and not more than 500.
+func (a imageAPI) modifySnapshotAttribute(r *request) answer {
+	const permission = "CreateVolumePermission"
+	id, add, remove := r.form.Get("SnapshotId"), permissions(r.form, permission+".Add."), permissions(r.form, permission+".Remove.")
+	switch {
+	case add > 0 && remove > 0:
+		return r.fail(http.StatusBadRequest, "InvalidParameterCombination", "Permissions can be added or removed, but not both in one request")
+	case add+remove > 500:
+		return r.fail(http.StatusBadRequest, "InvalidParameterValue", "At most 500 permissions can be modified in one request")
+	case add > 0:
+		if refused, ok := a.unshareable(r, id); ok {
+			return refused
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.snapshots[id] = changed(a.snapshots[id], r.form, permission)
+	return xml(http.StatusOK, `<ModifySnapshotAttributeResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>test</requestId><return>true</return></ModifySnapshotAttributeResponse>`)
+}
+
+// describeSnapshotAttribute returns the permissions of a snapshot.
+func (a imageAPI) describeSnapshotAttribute(r *request) answer {
 	id := r.form.Get("SnapshotId")
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if r.action == "ModifySnapshotAttribute" {
-		with := maps.Clone(a.snapshots[id])
-		if with == nil {
-			with = map[string]bool{}
-		}
-		for n := 1; n < 100; n++ {
-			if account := r.form.Get(fmt.Sprintf("CreateVolumePermission.Add.%d.UserId", n)); account != "" {
-				with[account] = true
-			}
-			delete(with, r.form.Get(fmt.Sprintf("CreateVolumePermission.Remove.%d.UserId", n)))
-		}
-		a.snapshots[id] = with
-		return xml(http.StatusOK, `<ModifySnapshotAttributeResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>test</requestId><return>true</return></ModifySnapshotAttributeResponse>`)
-	}
 	var b strings.Builder
 	for account := range a.snapshots[id] {
 		fmt.Fprintf(&b, "<item><userId>%s</userId></item>", account)

@@ -19,7 +19,8 @@ import (
 // instance is the body of an EC2 instance: a directory that stands for the root of
 // its file system, and processes.
 type instance struct {
-	key      string // of KMS, that encrypts its root volume
+	key      string // of KMS, that encrypts its root volume; empty for the default
+	encrypts bool   // its root volume is encrypted
 	account  *account
 	id       string
 	region   string

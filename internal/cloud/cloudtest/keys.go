@@ -113,11 +113,21 @@ func (n naming) key(id string) iamtest.Resource {
 			r.Context["kms:ResourceAliases"] = append(r.Context["kms:ResourceAliases"], a.AliasName)
 		}
 	}
+	owner := map[string][]string{"AWS": {"arn:aws:iam::" + of.a.cloud.ID + ":root"}}
 	of.a.mu.Lock()
 	r.Policy = of.a.keyPolicies[id]
 	of.a.mu.Unlock()
-	if r.Policy == nil {
-		r.Policy = iamtest.Policy{{Effect: "Allow", Principals: map[string][]string{"AWS": {"arn:aws:iam::" + of.a.cloud.ID + ":root"}}, Actions: []string{"kms:*"}}}
+	switch {
+	case r.Policy != nil:
+	case slices.ContainsFunc(r.Context["kms:ResourceAliases"], ofAWS):
+		r.Policy = iamtest.Policy{
+			{Effect: "Allow", Principals: map[string][]string{"AWS": {"*"}}, Actions: []string{"kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*"}, Conditions: map[string]map[string]any{
+				"StringEquals": {"kms:CallerAccount": of.a.cloud.ID, "kms:ViaService": "ec2." + n.region + ".amazonaws.com"},
+			}},
+			{Effect: "Allow", Principals: owner, Actions: []string{"kms:Describe*", "kms:Get*", "kms:List*", "kms:RevokeGrant"}},
+		}
+	default:
+		r.Policy = iamtest.Policy{{Effect: "Allow", Principals: owner, Actions: []string{"kms:*"}}}
 	}
 	r.Grants = of.granted(id)
 	return r
@@ -128,12 +138,15 @@ func (n naming) managed(id string, got answer) answer {
 	if n.action != "DescribeKey" || got.status != http.StatusOK {
 		return got
 	}
-	ofAWS := func(alias string) bool { return strings.HasPrefix(alias, "alias/aws/") }
 	if slices.ContainsFunc(n.key(id).Context["kms:ResourceAliases"], ofAWS) {
 		got.body = bytes.Replace(got.body, []byte(`"CUSTOMER"`), []byte(`"AWS"`), 1)
 	}
 	return got
 }
+
+// ofAWS says of an alias whether AWS manages its key: accounts use it through the service that it
+// is of, and can't let others do so.
+func ofAWS(alias string) bool { return strings.HasPrefix(alias, "alias/aws/") }
 
 // granted returns the grants of a key as a policy.
 func (n naming) granted(key string) (p iamtest.Policy) {

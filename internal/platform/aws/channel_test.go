@@ -15,7 +15,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
-	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
@@ -100,19 +99,11 @@ func TestResolvedByTemplates(t *testing.T) {
 func TestConsumerDuringFlips(t *testing.T) {
 	t.Parallel()
 	b, consumer := newBed(t), newBed(t)
+	one, two := b.two(b.imageKey(cloudtest.Region))
 	keys := map[string]string{}
-	for _, region := range append([]string{cloudtest.Region}, elsewhere...) {
-		cfg := b.cloud.Own()
-		cfg.Region = region
-		client := kms.NewFromConfig(cfg)
-		made, err := client.CreateKey(t.Context(), &kms.CreateKeyInput{})
-		b.must(err)
-		_, err = client.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: aws.String("alias/penstock/images"), TargetKeyId: made.KeyMetadata.KeyId})
-		b.must(err)
-		keys[region] = aws.ToString(made.KeyMetadata.Arn)
+	for _, region := range elsewhere {
+		keys[region] = b.imageKey(region)
 	}
-	one, two := b.two(keys[cloudtest.Region])
-	delete(keys, cloudtest.Region)
 	b.must(b.flip(one, "b-1", keys, consumer.cloud.ID))
 	first := b.leads(elsewhere[1])
 	b.cloud.SetPace(cloudtest.Pace{Image: 500 * time.Millisecond, Parameter: 100 * time.Millisecond})

@@ -22,9 +22,12 @@ import (
 )
 
 // app returns an application image: the base image with an artifact installed.
-func (b *bed) app() string {
+func (b *bed) app() string { b.Helper(); return b.appOn(b.base()) }
+
+// appOn is app, on a base image.
+func (b *bed) appOn(base string) string {
 	b.Helper()
-	r := b.request("e-acceptance", "f-acceptance", b.base())
+	r := b.request("e-acceptance", "f-acceptance", base)
 	r.Artifact, r.Service.Install = b.file("the artifact"), `cp "$PENSTOCK_ARTIFACT" version`
 	r.Hooks = []pipeline.Hook{{Name: "service.migrate", Line: `echo migrated >> "$PENSTOCK_DATA/migrations"`}}
 	_, err := b.Prepare(b.Context(), r)

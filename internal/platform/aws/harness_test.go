@@ -49,7 +49,8 @@ type bed struct {
 	cloud  *cloudtest.Cloud
 	log    *syncBuffer
 	leases *leases
-	at     pipeline.Target // that it is; zero for the ledger's own place
+	at     pipeline.Target   // that it is; zero for the ledger's own place
+	keys   map[string]string // of images that are shared, by region; see imageKey
 
 	region // the test's own clients of it
 }
@@ -227,6 +228,24 @@ func (b *bed) base() string {
 	image, err := b.Bake(b.Context(), b.bakeRequest("r-base"))
 	b.must(err)
 	return image.ID
+}
+
+// shareable returns a base image whose key lets others use it.
+func (b *bed) shareable() string {
+	b.Helper()
+	return b.encrypted(b.imageKey(cloudtest.Region))
+}
+
+// imageKey returns a key for images that are shared, which the deployer may use.
+func (b *bed) imageKey(region string) string {
+	b.Helper()
+	if b.keys[region] == "" {
+		if b.keys == nil {
+			b.keys = map[string]string{}
+		}
+		b.keys[region] = b.keyIn(region, "alias/penstock/images")
+	}
+	return b.keys[region]
 }
 
 func (b *bed) request(environment, fleet, image string) pipeline.FleetRequest {

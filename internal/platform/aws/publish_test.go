@@ -73,10 +73,14 @@ func (b *bed) unpoint() error {
 }
 
 func (b *bed) publishRequest(image string) pipeline.PublishRequest {
+	keys := map[string]string{}
+	for _, region := range elsewhere {
+		keys[region] = b.imageKey(region)
+	}
 	return pipeline.PublishRequest{
 		Image: image, Labels: pipeline.Labels{Pipeline: "shop", Stage: "image/base", Run: "r-1"}, Log: b.log,
 		Publication: pipeline.Publication{
-			Regions: elsewhere, Accounts: []string{"999999999999"}, Channel: "/penstock/shop/base", DeprecateAfter: 24 * time.Hour, Protected: true,
+			Regions: elsewhere, KMSKeys: keys, Accounts: []string{"999999999999"}, Channel: "/penstock/shop/base", DeprecateAfter: 24 * time.Hour, Protected: true,
 		},
 	}
 }
@@ -114,7 +118,7 @@ func (b *bed) parameterIn(region string) string {
 func TestPublish(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	id := b.base()
+	id := b.shareable()
 	r := b.publishRequest(id)
 	copies, err := b.publish(r)
 	b.must(err)
@@ -167,7 +171,7 @@ func TestPublish(t *testing.T) {
 func TestCopiesFromAnotherRegion(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	_, err := b.Publish(t.Context(), b.publishRequest(b.base()))
+	_, err := b.Publish(t.Context(), b.publishRequest(b.shareable()))
 	b.must(err)
 	cfg := b.cloud.Config()
 	cfg.Region = elsewhere[0]
@@ -241,6 +245,36 @@ func TestParameter(t *testing.T) {
 	}
 }
 
+// A parameter that can't become one for images is not taken over, and nothing at it is changed: it
+// is not removed with the channel either.
+func TestParameterOfAnotherType(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	id := b.base()
+	labels := pipeline.Labels{Pipeline: "shop", Stage: "production", Build: "b-1"}
+	for name, tt := range map[string]struct {
+		value string
+		kind  ssmtypes.ParameterType
+		says  string
+	}{
+		"/penstock/theirs/text":   {cloudtest.BaseImage, ssmtypes.ParameterTypeString, "data type text"},
+		"/penstock/theirs/same":   {id, ssmtypes.ParameterTypeString, "data type text"},
+		"/penstock/theirs/list":   {id + "," + id, ssmtypes.ParameterTypeStringList, "StringList"},
+		"/penstock/theirs/secret": {id, ssmtypes.ParameterTypeSecureString, "SecureString"},
+	} {
+		_, err := b.ssm.PutParameter(t.Context(), &ssm.PutParameterInput{Name: aws.String(name), Value: aws.String(tt.value), Type: tt.kind})
+		b.must(err)
+		err = b.Point(t.Context(), pipeline.PointRequest{Name: name, Images: map[string]string{cloudtest.Region: id}, Labels: labels, Adopt: true, Log: b.log})
+		b.wantError(err, pipeline.CodeConflict, name, tt.says, "Choose another name")
+		b.must(b.Unpoint(t.Context(), pipeline.UnpointRequest{Name: name, Regions: []string{cloudtest.Region}, Labels: labels}))
+		has, err := b.ssm.GetParameterHistory(t.Context(), &ssm.GetParameterHistoryInput{Name: aws.String(name)})
+		b.must(err)
+		if len(has.Parameters) != 1 || len(has.Parameters[0].Labels) > 0 {
+			t.Errorf("%s has the versions %+v", name, has.Parameters)
+		}
+	}
+}
+
 // A parameter has room for as many builds as come: a version for 10 labels, and 100 versions,
 // of which AWS removes none that has a label.
 func TestParameterLimits(t *testing.T) {
@@ -273,7 +307,7 @@ func TestParameterLimits(t *testing.T) {
 func TestImageInUse(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	id := b.app()
+	id := b.appOn(b.shareable())
 	r := b.persistent("f-1", id)
 	_, err := b.Prepare(t.Context(), r)
 	b.must(err)
@@ -294,7 +328,7 @@ func TestImageInUse(t *testing.T) {
 func TestSharedAccount(t *testing.T) {
 	t.Parallel()
 	b, other := newBed(t), newBed(t)
-	id := b.base()
+	id := b.shareable()
 	if _, ok, err := other.instances.Image(t.Context(), id); err != nil || ok {
 		t.Errorf("before, the other account sees it: %v, %v", ok, err)
 	}
@@ -307,6 +341,31 @@ func TestSharedAccount(t *testing.T) {
 	}
 	if got, err := other.Resolve(t.Context(), pipeline.ImageFrom{AMI: id}); err != nil || got != id {
 		t.Errorf("it resolves to %s, %v", got, err)
+	}
+	b.must(b.RemoveImage(t.Context(), id))
+}
+
+// Others take the place of an account: AWS adds or takes back permissions of a snapshot in one
+// request, and not both.
+func TestSharedWithOthers(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	id := b.shareable()
+	r := b.publishRequest(id)
+	for _, accounts := range [][]string{{"999999999999"}, {"777777777777", "888888888888"}, {"888888888888", "999999999999"}, nil} {
+		r.Publication = pipeline.Publication{Accounts: accounts}
+		_, err := b.Publish(t.Context(), r)
+		b.must(err)
+		with, err := b.permissions(cloudtest.Region, id)
+		b.must(err)
+		if got := stack.Sorted(with); !slices.Equal(got, accounts) {
+			t.Errorf("it may be launched by %v, want %v", got, accounts)
+		}
+		grants, err := kms.NewFromConfig(b.cloud.Own()).ListGrants(t.Context(), &kms.ListGrantsInput{KeyId: aws.String(b.imageKey(cloudtest.Region))})
+		b.must(err)
+		if len(grants.Grants) != len(accounts) {
+			t.Errorf("the key has %d grants, want %d", len(grants.Grants), len(accounts))
+		}
 	}
 	b.must(b.RemoveImage(t.Context(), id))
 }
@@ -396,7 +455,7 @@ func TestDeprecation(t *testing.T) {
 func TestImageInUseElsewhere(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	id := b.base()
+	id := b.shareable()
 	r := b.publishRequest(id)
 	copies, err := b.Publish(t.Context(), r)
 	b.must(err)
@@ -436,11 +495,12 @@ func TestPublishTogether(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	b.cloud.SetPace(cloudtest.Pace{Image: 200 * time.Millisecond})
-	id := b.base()
+	id := b.shareable()
+	r := b.publishRequest(id)
 	var wg sync.WaitGroup
 	for range 2 {
 		wg.Go(func() {
-			if _, err := b.Publish(t.Context(), b.publishRequest(id)); err != nil {
+			if _, err := b.Publish(t.Context(), r); err != nil {
 				t.Error(err)
 			}
 		})
@@ -465,19 +525,22 @@ func TestPublishFaults(t *testing.T) {
 		b.trouble(fault)
 		k, step := sample(25)
 		for done := false; !done; k += step {
-			baked, err := b.Bake(t.Context(), b.bakeRequest(fmt.Sprintf("r-%d", k)))
+			r := b.bakeRequest(fmt.Sprintf("r-%d", k))
+			r.KMSKey = b.imageKey(cloudtest.Region)
+			baked, err := b.Bake(t.Context(), r)
 			b.must(err)
 			id := baked.ID
+			q := b.publishRequest(id)
 			b.cloud.ResetCalls()
 			b.cloud.Fail(fault.at(k)...)
-			_, err = b.publish(b.publishRequest(id))
+			_, err = b.publish(q)
 			done = err == nil && len(b.cloud.Calls()) < k
 			b.cloud.Mend()
 			if fault.repeated && err != nil {
 				t.Errorf("request %d: %v", k, err)
 			}
 			time.Sleep(fault.visible)
-			copies, err := b.publish(b.publishRequest(id))
+			copies, err := b.publish(q)
 			b.must(err)
 			if left := b.leftOf(); len(copies) != 3 || len(left) != 9 { // image, snapshot and parameter in three regions
 				t.Errorf("request %d: published as %v, there are %v", k, copies, left)

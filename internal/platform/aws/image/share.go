@@ -6,6 +6,7 @@ package image
 import (
 	"context"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -68,69 +69,106 @@ func (r regional) share(ctx context.Context, image types.Image, want pipeline.Pu
 	if len(add)+len(remove) == 0 {
 		return nil
 	}
-	// The snapshots and the key come first, so that a launch permission works at once.
-	accounts := func(list []string) (ids []string) {
-		for _, who := range list {
-			if !strings.HasPrefix(who, "arn:") {
-				ids = append(ids, who)
-			}
-		}
-		return ids
-	}
-	for _, snapshot := range instance.Snapshots(image) {
-		if err := r.shareSnapshot(ctx, snapshot, accounts(add), accounts(remove)); err != nil {
+	stack.Logf(log, "image %s in %s: may be launched by %v", id, r.region, stack.Sorted(wanted))
+	for list := range slices.Chunk(add, permissionsAtOnce) {
+		if err := r.permit(ctx, image, list); err != nil {
 			return err
 		}
 	}
-	if err := r.grants(ctx, image, accounts(add), accounts(remove)); err != nil {
-		return err
+	for list := range slices.Chunk(remove, permissionsAtOnce) {
+		if err := r.forbid(ctx, image, list); err != nil {
+			return err
+		}
 	}
-	change := &types.LaunchPermissionModifications{}
-	for _, who := range add {
-		change.Add = append(change.Add, permission(who))
-	}
-	for _, who := range remove {
-		change.Remove = append(change.Remove, permission(who))
-	}
-	stack.Logf(log, "image %s in %s: may be launched by %v", id, r.region, stack.Sorted(wanted))
-	_, err = r.ec2.ModifyImageAttribute(ctx, &ec2.ModifyImageAttributeInput{ImageId: aws.String(id), LaunchPermission: change})
-	return cloud.Fault(ctx, "share image "+id, err)
+	return nil
 }
 
-func (r regional) shareSnapshot(ctx context.Context, id string, add, remove []string) error {
-	change := &types.CreateVolumePermissionModifications{}
-	for _, account := range add {
-		change.Add = append(change.Add, types.CreateVolumePermission{UserId: aws.String(account)})
+// permissionsAtOnce is how many permissions of a snapshot AWS changes in one request. It adds or
+// removes them, but not both at the same time.
+const permissionsAtOnce = 500
+
+// permit lets others launch an image. Its snapshots and its key come first, so that a launch
+// works at once, and so that what was interrupted is done again.
+func (r regional) permit(ctx context.Context, image types.Image, to []string) error {
+	accounts := accountsOf(to)
+	err := r.shareSnapshots(ctx, image, &types.CreateVolumePermissionModifications{Add: volumePermissions(accounts)})
+	if err != nil {
+		return err
 	}
-	for _, account := range remove {
-		change.Remove = append(change.Remove, types.CreateVolumePermission{UserId: aws.String(account)})
+	if err := r.grantKeys(ctx, image, accounts); err != nil {
+		return err
 	}
+	return r.shareImage(ctx, image, &types.LaunchPermissionModifications{Add: launchPermissions(to)})
+}
+
+// forbid takes back what permit gave, in the same order: the permission to launch is the record of
+// the rest.
+func (r regional) forbid(ctx context.Context, image types.Image, to []string) error {
+	accounts := accountsOf(to)
+	err := r.shareSnapshots(ctx, image, &types.CreateVolumePermissionModifications{Remove: volumePermissions(accounts)})
+	if err != nil {
+		return err
+	}
+	if err := r.revokeKeys(ctx, image, accounts); err != nil {
+		return err
+	}
+	return r.shareImage(ctx, image, &types.LaunchPermissionModifications{Remove: launchPermissions(to)})
+}
+
+// accountsOf returns the accounts of a list that has organizations and their units, too. Snapshots
+// and keys are shared with accounts only.
+func accountsOf(list []string) (ids []string) {
+	for _, who := range list {
+		if !strings.HasPrefix(who, "arn:") {
+			ids = append(ids, who)
+		}
+	}
+	return ids
+}
+
+func volumePermissions(accounts []string) (list []types.CreateVolumePermission) {
+	for _, account := range accounts {
+		list = append(list, types.CreateVolumePermission{UserId: aws.String(account)})
+	}
+	return list
+}
+
+func launchPermissions(to []string) (list []types.LaunchPermission) {
+	for _, who := range to {
+		list = append(list, permission(who))
+	}
+	return list
+}
+
+func (r regional) shareSnapshots(ctx context.Context, image types.Image, change *types.CreateVolumePermissionModifications) error {
 	if len(change.Add)+len(change.Remove) == 0 {
 		return nil
 	}
-	_, err := r.ec2.ModifySnapshotAttribute(ctx, &ec2.ModifySnapshotAttributeInput{
-		SnapshotId: aws.String(id), Attribute: types.SnapshotAttributeNameCreateVolumePermission, CreateVolumePermission: change,
-	})
-	return cloud.Fault(ctx, "share snapshot "+id, err)
+	for _, id := range instance.Snapshots(image) {
+		_, err := r.ec2.ModifySnapshotAttribute(ctx, &ec2.ModifySnapshotAttributeInput{
+			SnapshotId: aws.String(id), Attribute: types.SnapshotAttributeNameCreateVolumePermission, CreateVolumePermission: change,
+		})
+		if err != nil {
+			return cloud.Fault(ctx, "share snapshot "+id, err)
+		}
+	}
+	return nil
+}
+
+func (r regional) shareImage(ctx context.Context, image types.Image, change *types.LaunchPermissionModifications) error {
+	_, err := r.ec2.ModifyImageAttribute(ctx, &ec2.ModifyImageAttributeInput{ImageId: image.ImageId, LaunchPermission: change})
+	return cloud.Fault(ctx, "share image "+aws.ToString(image.ImageId), err)
 }
 
 // grantName names the grant of an image's key to an account: it goes with the image's
 // sharing, while other images with the key stay shared.
 func grantName(image, account string) string { return "penstock-" + image + "-" + account }
 
-// grants lets some accounts use the key of an image's snapshots, and withdraws that
-// from others. AWS returns an existing grant of the same name and content.
-func (r regional) grants(ctx context.Context, image types.Image, add, remove []string) error {
-	if len(add)+len(remove) == 0 {
-		return nil
-	}
-	op := "share the key of image " + aws.ToString(image.ImageId)
-	keys, err := instance.Keys(ctx, r.ec2, image)
-	if err != nil {
-		return err
-	}
-	for _, key := range keys {
-		for _, account := range add {
+// grantKeys lets accounts use the keys of an image's snapshots. AWS returns an existing grant of
+// the same name and content.
+func (r regional) grantKeys(ctx context.Context, image types.Image, to []string) error {
+	return r.eachKey(ctx, image, to, func(op, key string) error {
+		for _, account := range to {
 			_, err := r.kms.CreateGrant(ctx, &kms.CreateGrantInput{
 				KeyId: aws.String(key), GranteePrincipal: aws.String("arn:" + stack.Partition(r.region) + ":iam::" + account + ":root"),
 				Name:       aws.String(grantName(aws.ToString(image.ImageId), account)),
@@ -140,13 +178,17 @@ func (r regional) grants(ctx context.Context, image types.Image, add, remove []s
 				return cloud.Fault(ctx, op, err)
 			}
 		}
-		if len(remove) == 0 {
-			continue
-		}
-		names := map[string]bool{}
-		for _, account := range remove {
-			names[grantName(aws.ToString(image.ImageId), account)] = true
-		}
+		return nil
+	})
+}
+
+// revokeKeys withdraws what grantKeys gave.
+func (r regional) revokeKeys(ctx context.Context, image types.Image, from []string) error {
+	names := map[string]bool{}
+	for _, account := range from {
+		names[grantName(aws.ToString(image.ImageId), account)] = true
+	}
+	return r.eachKey(ctx, image, from, func(op, key string) error {
 		pages := kms.NewListGrantsPaginator(r.kms, &kms.ListGrantsInput{KeyId: aws.String(key)})
 		for pages.HasMorePages() {
 			page, err := pages.NextPage(ctx)
@@ -162,8 +204,22 @@ func (r regional) grants(ctx context.Context, image types.Image, add, remove []s
 				}
 			}
 		}
+		return nil
+	})
+}
+
+// eachKey does something with each key of an image, if it is for any account.
+func (r regional) eachKey(ctx context.Context, image types.Image, accounts []string, do func(op, key string) error) error {
+	if len(accounts) == 0 {
+		return nil
 	}
-	return nil
+	keys, err := instance.Keys(ctx, r.ec2, image)
+	for _, key := range keys {
+		if err := do("share the key of image "+aws.ToString(image.ImageId), key); err != nil {
+			return err
+		}
+	}
+	return err
 }
 
 // without returns the keys of a that b lacks, in order.
