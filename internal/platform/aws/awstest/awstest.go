@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
 
@@ -99,8 +100,13 @@ func (b *Bed) Must(err error) {
 // Machine launches an instance with user data, which ends with the test.
 func (b *Bed) Machine(data string) string {
 	b.Helper()
+	return b.machine(data, "")
+}
+
+func (b *Bed) machine(data, key string) string {
+	b.Helper()
 	one, err := b.Instances.Run(b.Context(), instance.Launch{
-		Token: "machine", Image: cloudtest.BaseImage, Access: b.Stack.Settings.Test, UserData: data, Tags: b.Stack.TagsOf(pipeline.Labels{}, nil),
+		Token: "machine", Image: cloudtest.BaseImage, Access: b.Stack.Settings.Test, UserData: data, KMSKey: key, Tags: b.Stack.TagsOf(pipeline.Labels{}, nil),
 	})
 	b.Must(err)
 	id := instance.ID(one)
@@ -122,4 +128,23 @@ func (b *Bed) Image(id string) string {
 	waiter := ec2.NewImageAvailableWaiter(client, func(o *ec2.ImageAvailableWaiterOptions) { o.MinDelay, o.MaxDelay = b.Stack.Pause, b.Stack.Pause })
 	b.Must(waiter.Wait(context.WithoutCancel(b.Context()), &ec2.DescribeImagesInput{ImageIds: []string{aws.ToString(out.ImageId)}}, time.Minute))
 	return aws.ToString(out.ImageId)
+}
+
+// Key makes a key of KMS with an alias in a region, and returns its ARN.
+func (b *Bed) Key(region, alias string) string {
+	b.Helper()
+	cfg := b.Cloud.Own()
+	cfg.Region = region
+	client := kms.NewFromConfig(cfg)
+	made, err := client.CreateKey(b.Context(), &kms.CreateKeyInput{})
+	b.Must(err)
+	_, err = client.CreateAlias(b.Context(), &kms.CreateAliasInput{AliasName: aws.String(alias), TargetKeyId: made.KeyMetadata.KeyId})
+	b.Must(err)
+	return aws.ToString(made.KeyMetadata.Arn)
+}
+
+// Shareable is Image with a key that lets others use it.
+func (b *Bed) Shareable() string {
+	b.Helper()
+	return b.Image(b.machine("", b.Key(cloudtest.Region, "alias/penstock/images")))
 }

@@ -4,12 +4,14 @@
 package image
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/awstest"
@@ -116,14 +118,7 @@ func TestKeyByAlias(t *testing.T) {
 	b := awstest.New(t)
 	m := New(b.Stack, b.Instances)
 	id := b.Image(b.Machine(""))
-	cfg := b.Cloud.Own()
-	cfg.Region = abroad
-	client := kms.NewFromConfig(cfg)
-	made, err := client.CreateKey(t.Context(), &kms.CreateKeyInput{})
-	b.Must(err)
-	_, err = client.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: aws.String("alias/penstock/images"), TargetKeyId: made.KeyMetadata.KeyId})
-	b.Must(err)
-	arn := aws.ToString(made.KeyMetadata.Arn)
+	arn := b.Key(abroad, "alias/penstock/images")
 	ids, err := m.Publish(t.Context(), pipeline.PublishRequest{
 		Image: id, Labels: pipeline.Labels{Pipeline: "shop", Stage: "image/base", Run: "r-1"},
 		Publication: pipeline.Publication{Regions: []string{abroad}, KMSKeys: map[string]string{abroad: "alias/penstock/images"}},
@@ -136,4 +131,62 @@ func TestKeyByAlias(t *testing.T) {
 		t.Errorf("the copy %v has the keys %v, want %s; %v", ids, keys, arn, err)
 	}
 	b.Must(m.Remove(t.Context(), id))
+}
+
+// A copy with another key than the one that is asked for can't be shared, or will not do: another
+// one is made, and replaces it, as soon as nothing uses it. AWS gives an image another key only as
+// it copies it.
+func TestCopyWithAnotherKey(t *testing.T) {
+	t.Parallel()
+	b := awstest.New(t)
+	m := New(b.Stack, b.Instances)
+	id := b.Image(b.Machine(""))
+	cfg := b.Cloud.Own()
+	cfg.Region = abroad
+	owner := ec2.NewFromConfig(cfg)
+	one, two := b.Key(abroad, "alias/penstock/one"), b.Key(abroad, "alias/penstock/two")
+	publish := func(key string) string {
+		t.Helper()
+		p := pipeline.Publication{Regions: []string{abroad}}
+		if key != "" {
+			p.KMSKeys = map[string]string{abroad: key}
+		}
+		ids, err := m.Publish(t.Context(), pipeline.PublishRequest{Image: id, Labels: pipeline.Labels{Pipeline: "shop", Stage: "image/base", Run: "r-1"}, Publication: p})
+		b.Must(err)
+		return ids[abroad]
+	}
+	there := func() map[string]types.Image {
+		t.Helper()
+		list, err := m.in(abroad).copiesOf(t.Context(), id)
+		b.Must(err)
+		by := map[string]types.Image{}
+		for _, c := range list {
+			by[aws.ToString(c.ImageId)] = c
+		}
+		return by
+	}
+	plain := publish("")
+	launched, err := owner.RunInstances(t.Context(), &ec2.RunInstancesInput{ImageId: aws.String(plain), InstanceType: types.InstanceTypeT3Micro, MinCount: aws.Int32(1), MaxCount: aws.Int32(1)})
+	b.Must(err)
+	first := publish("alias/penstock/one")
+	if first == plain || first != publish(one) {
+		t.Errorf("with a key the copy is %s, and without one it was %s", first, plain)
+	}
+	if got := there(); len(got) != 2 || aws.ToString(got[first].Name) == aws.ToString(got[plain].Name) {
+		t.Errorf("the copies are %+v, while one is used", got)
+	}
+	_, err = owner.TerminateInstances(t.Context(), &ec2.TerminateInstancesInput{InstanceIds: []string{aws.ToString(launched.Instances[0].InstanceId)}})
+	b.Must(err)
+	for _, k := range []string{two, one, two} {
+		made := publish(k)
+		got := there()
+		keys, err := instance.Keys(t.Context(), m.in(abroad).ec2, got[made])
+		if err != nil || len(got) != 1 || !slices.Equal(keys, []string{k}) {
+			t.Errorf("the copy %s has the keys %v, want %s; there are %d copies; %v", made, keys, k, len(got), err)
+		}
+	}
+	b.Must(m.Remove(t.Context(), id))
+	if got := there(); len(got) > 0 {
+		t.Errorf("after the removal there are %v", got)
+	}
 }

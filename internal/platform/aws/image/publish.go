@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -31,6 +32,7 @@ const opPublish = "publish image"
 // are written before a copy is made, and shortened after one is gone.
 const (
 	tagOf         = "penstock:image"       // of a copy and of its snapshots: the image that it is of
+	tagKMSKey     = "penstock:kms-key"     // of a copy: the key that was asked for; none for the account's default
 	tagRegions    = "penstock:regions"     // with copies
 	tagKeepShared = "penstock:keep-shared" // true: not removed while others may launch it
 	tagRemovals   = "penstock:removals"    // how often copies were removed since it was made
@@ -107,16 +109,24 @@ func (m *Images) Publish(ctx context.Context, r pipeline.PublishRequest) (map[st
 	if err := m.home().tag(ctx, opPublish, r.Image, record); err != nil {
 		return nil, err
 	}
-	images, err := m.copies(ctx, image, r)
+	images, others, err := m.copies(ctx, image, r)
 	if err != nil {
 		return nil, err
 	}
 	images[home] = image
 	err = sideBySide(stack.Sorted(images), func(_ int, region string) error {
 		there, what := m.in(region), to.in(region, home, given)
+		for _, c := range others[region] {
+			if err := there.unshare(ctx, c, what); err != nil {
+				return err
+			}
+		}
 		return errors.Join(there.share(ctx, images[region], what, r.Log), there.guard(ctx, images[region], what))
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := m.removeOthers(ctx, image, others, r.Log); err != nil {
 		return nil, err
 	}
 	gone := slices.DeleteFunc(before, func(region string) bool { return slices.Contains(want.Regions, region) })
@@ -130,19 +140,20 @@ func (m *Images) Publish(ctx context.Context, r pipeline.PublishRequest) (map[st
 	return ids, m.home().tag(ctx, opPublish, r.Image, map[string]string{tagRegions: strings.Join(want.Regions, " ")})
 }
 
-// copies returns the copies of an image by region, made where they are not there, all
-// at the same time.
-func (m *Images) copies(ctx context.Context, image types.Image, r pipeline.PublishRequest) (map[string]types.Image, error) {
-	made, regions := make([]types.Image, len(r.Publication.Regions)), r.Publication.Regions
-	err := sideBySide(regions, func(i int, region string) (err error) {
-		made[i], err = m.in(region).copy(ctx, image, r)
+// copies returns the copies of an image by region, made where they are not there, all at the same
+// time; and others with another key, which they replace.
+func (m *Images) copies(ctx context.Context, image types.Image, r pipeline.PublishRequest) (copies map[string]types.Image, others map[string][]types.Image, err error) {
+	regions := r.Publication.Regions
+	made, rest := make([]types.Image, len(regions)), make([][]types.Image, len(regions))
+	err = sideBySide(regions, func(i int, region string) (err error) {
+		made[i], rest[i], err = m.in(region).copy(ctx, image, r)
 		return err
 	})
-	copies := map[string]types.Image{}
+	copies, others = map[string]types.Image{}, map[string][]types.Image{}
 	for i, region := range regions {
-		copies[region] = made[i]
+		copies[region], others[region] = made[i], rest[i]
 	}
-	return copies, err
+	return copies, others, err
 }
 
 // copiesOf lists the copies of an image.
@@ -156,74 +167,132 @@ func (r regional) copiesOf(ctx context.Context, id string) ([]types.Image, error
 	return out.Images, nil
 }
 
-// copy returns the copy of an image in the region.
-func (r regional) copy(ctx context.Context, image types.Image, q pipeline.PublishRequest) (types.Image, error) {
+// copy returns the copy of an image in the region, with the key that a publication asks for, and
+// the copies with another key. AWS encrypts an image with another key only as it copies it.
+func (r regional) copy(ctx context.Context, image types.Image, q pipeline.PublishRequest) (made types.Image, others []types.Image, err error) {
 	op := "copy image " + q.Image + " to " + r.region
+	key, err := r.keyARN(ctx, op, q.Publication.KMSKeys[r.region])
+	if err != nil {
+		return made, nil, err
+	}
 	there, err := r.copiesOf(ctx, q.Image)
 	if err != nil {
-		return types.Image{}, err
+		return made, nil, err
 	}
-	var id string
 	var failed []types.Image
 	for _, c := range there {
-		switch c.State {
-		case types.ImageStateAvailable:
-			return c, nil
-		case types.ImageStatePending:
-			id = aws.ToString(c.ImageId)
-		default:
+		switch {
+		case c.State != types.ImageStateAvailable && c.State != types.ImageStatePending:
 			failed = append(failed, c)
+		case !sameKey(stack.Tag(c.Tags, tagKMSKey), key):
+			others = append(others, c)
+		case made.State != types.ImageStateAvailable:
+			made = c
 		}
 	}
+	if made.State == types.ImageStateAvailable {
+		return made, others, nil
+	}
+	id := aws.ToString(made.ImageId)
 	if id == "" {
-		tags := r.stack.TagsOf(q.Labels, map[string]string{tagOf: q.Image, "Name": stack.Tag(image.Tags, "Name")})
-		in := &ec2.CopyImageInput{
-			SourceImageId: image.ImageId, SourceRegion: aws.String(r.stack.Config.Region), Name: image.Name, Description: image.Description,
-			Encrypted:         aws.Bool(true),
-			TagSpecifications: tagged(tags),
-		}
-		if key := q.Publication.KMSKeys[r.region]; key != "" {
-			// Who may not look at the key may use it all the same.
-			if _, err := instance.ReadKey(ctx, r.kms, r.region, op, key); pipeline.CodeOf(err) == pipeline.CodeFailed {
-				return types.Image{}, err
-			}
-			in.KmsKeyId = aws.String(key)
-		}
-		if within := q.Publication.CopyWithin; within > 0 {
-			in.SnapshotCopyCompletionDurationMinutes = aws.Int64(int64(within / time.Minute))
-		}
-		in.ClientToken = aws.String(copyToken(in, q, stack.Tag(image.Tags, tagRemovals), failed))
-		out, err := r.ec2.CopyImage(ctx, in)
-		if err != nil {
-			return types.Image{}, cloud.Fault(ctx, op, err)
-		}
-		id = aws.ToString(out.ImageId)
-		stack.Logf(q.Log, "image %s is copied to %s as %s", q.Image, r.region, id)
-		for _, c := range failed { // last: their IDs tell the new copy's token from theirs
-			if err := r.remove(ctx, c); err != nil {
-				return types.Image{}, err
-			}
+		if id, err = r.makeCopy(ctx, op, image, key, q, failed, others); err != nil {
+			return made, others, err
 		}
 	}
-	return r.await(ctx, id)
+	made, err = r.await(ctx, id, q.Publication.CopyWithin)
+	return made, others, err
+}
+
+// makeCopy begins a copy of an image, with a key, and removes those that failed before.
+func (r regional) makeCopy(ctx context.Context, op string, image types.Image, key string, q pipeline.PublishRequest, failed, others []types.Image) (id string, err error) {
+	marks := map[string]string{tagOf: q.Image, "Name": stack.Tag(image.Tags, "Name")}
+	in := &ec2.CopyImageInput{
+		SourceImageId: image.ImageId, SourceRegion: aws.String(r.stack.Config.Region), Name: aws.String(copyName(image, slices.Concat(failed, others))), Description: image.Description,
+		Encrypted: aws.Bool(true),
+	}
+	if key != "" {
+		// Who may not look at the key may use it all the same.
+		if _, err := instance.ReadKey(ctx, r.kms, r.region, op, key); pipeline.CodeOf(err) == pipeline.CodeFailed {
+			return "", err
+		}
+		in.KmsKeyId, marks[tagKMSKey] = aws.String(key), key
+	}
+	if within := q.Publication.CopyWithin; within > 0 {
+		in.SnapshotCopyCompletionDurationMinutes = aws.Int64(int64(within / time.Minute))
+	}
+	in.TagSpecifications = tagged(r.stack.TagsOf(q.Labels, marks))
+	in.ClientToken = aws.String(copyToken(in, q, stack.Tag(image.Tags, tagRemovals), failed))
+	out, err := r.ec2.CopyImage(ctx, in)
+	if err != nil {
+		return "", cloud.Fault(ctx, op, err)
+	}
+	id = aws.ToString(out.ImageId)
+	stack.Logf(q.Log, "image %s is copied to %s as %s", q.Image, r.region, id)
+	for _, c := range failed { // last: their IDs tell the new copy's token from theirs
+		if err := r.remove(ctx, c); err != nil {
+			return "", err
+		}
+	}
+	return id, nil
+}
+
+// keyARN returns the ARN of a key, whatever a configuration calls it: an alias, too, which can
+// lead to another key any day. Who may not look at it goes on with what it is called.
+func (r regional) keyARN(ctx context.Context, op, key string) (string, error) {
+	if key == "" || strings.Contains(key, ":key/") {
+		return key, nil
+	}
+	known, err := r.kms.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: aws.String(key)})
+	if err = cloud.Fault(ctx, op, err); pipeline.CodeOf(err) == pipeline.CodeNotAllowed {
+		return key, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return aws.ToString(known.KeyMetadata.Arn), nil
+}
+
+// sameKey reports whether a copy with a key will do for who asks for another one. Any will for who
+// asks for none; a name that nobody could look up is taken for the same.
+func sameKey(has, want string) bool {
+	known := has == "" || strings.Contains(has, ":key/")
+	return want == "" || has == want || !known || !strings.Contains(want, ":key/")
+}
+
+// copyName returns the name of a copy of an image, besides others that are there: a name is that
+// of one image.
+func copyName(image types.Image, others []types.Image) string {
+	name := aws.ToString(image.Name)
+	if len(others) == 0 {
+		return name
+	}
+	end := "-" + digestOf(others)[:8]
+	return stack.Cut(name, maxName-len(end)) + end
+}
+
+// digestOf tells some images from others.
+func digestOf(images []types.Image) string {
+	var ids []string
+	for _, i := range images {
+		ids = append(ids, aws.ToString(i.ImageId))
+	}
+	slices.Sort(ids)
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q", ids))
+	return hex.EncodeToString(sum[:])
 }
 
 // copyToken returns the token of a copy. That of a later run, whose tags are others, is
 // another: AWS would refuse the same. So is that of a copy after others that failed, or that were
 // removed.
 func copyToken(in *ec2.CopyImageInput, q pipeline.PublishRequest, removals string, failed []types.Image) string {
-	var before []string
-	for _, c := range failed {
-		before = append(before, aws.ToString(c.ImageId))
-	}
-	slices.Sort(before)
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %q %q %q %s %d", q.Image, aws.ToString(in.Name), removals, before, q.Labels, aws.ToString(in.KmsKeyId), aws.ToInt64(in.SnapshotCopyCompletionDurationMinutes)))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %q %q %q %s %d", q.Image, aws.ToString(in.Name), removals, digestOf(failed), q.Labels, aws.ToString(in.KmsKeyId), aws.ToInt64(in.SnapshotCopyCompletionDurationMinutes)))
 	return hex.EncodeToString(sum[:])
 }
 
-// await waits until an image of the region can be used.
-func (r regional) await(ctx context.Context, id string) (image types.Image, err error) {
-	err = r.stack.Wait(ctx, "image "+id+" in "+r.region, r.images, func(ctx context.Context) (poll.Probe, error) {
+// await waits until an image of the region can be used: as long as any image may take, and after
+// the time in which AWS was asked to complete it.
+func (r regional) await(ctx context.Context, id string, within time.Duration) (image types.Image, err error) {
+	err = r.stack.Wait(ctx, "image "+id+" in "+r.region, within+r.images, func(ctx context.Context) (poll.Probe, error) {
 		out, err := r.ec2.DescribeImages(ctx, &ec2.DescribeImagesInput{Owners: []string{"self"}, Filters: []types.Filter{stack.Filter("image-id", id)}})
 		if err != nil || len(out.Images) == 0 {
 			return poll.Probe{State: "not listed yet"}, err

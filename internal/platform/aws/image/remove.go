@@ -6,6 +6,7 @@ package image
 import (
 	"context"
 	"errors"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -73,17 +74,14 @@ func (m *Images) wanted(ctx context.Context, image types.Image) error {
 }
 
 // removeCopies removes the copies of an image in other regions, if none is used in any of them.
-// That is counted first: AWS gives who asks for the same copy again the ID of the one that is
-// gone.
 func (m *Images) removeCopies(ctx context.Context, image types.Image, regions []string) error {
 	if len(regions) == 0 {
 		return nil
 	}
-	id := aws.ToString(image.ImageId)
-	count, _ := strconv.Atoi(stack.Tag(image.Tags, tagRemovals))
-	if err := m.home().tag(ctx, opPublish, id, map[string]string{tagRemovals: strconv.Itoa(count + 1)}); err != nil {
+	if err := m.countRemoval(ctx, image); err != nil {
 		return err
 	}
+	id := aws.ToString(image.ImageId)
 	copies := make([][]types.Image, len(regions))
 	err := sideBySide(regions, func(i int, region string) (err error) {
 		copies[i], err = m.in(region).unusedCopies(ctx, id)
@@ -93,6 +91,37 @@ func (m *Images) removeCopies(ctx context.Context, image types.Image, regions []
 		return err
 	}
 	return m.clearCopies(ctx, id, regions, copies)
+}
+
+// countRemoval counts that copies of an image are removed, before any is: AWS gives who asks for
+// the same copy again the ID of the one that is gone.
+func (m *Images) countRemoval(ctx context.Context, image types.Image) error {
+	count, _ := strconv.Atoi(stack.Tag(image.Tags, tagRemovals))
+	return m.home().tag(ctx, opPublish, aws.ToString(image.ImageId), map[string]string{tagRemovals: strconv.Itoa(count + 1)})
+}
+
+// removeOthers removes copies that others have replaced. One that is used stays, until the next
+// publication of the image, or its end.
+func (m *Images) removeOthers(ctx context.Context, image types.Image, others map[string][]types.Image, log io.Writer) error {
+	for _, region := range stack.Sorted(others) {
+		for _, c := range others[region] {
+			err := m.in(region).unused(ctx, c)
+			if pipeline.CodeOf(err) == pipeline.CodeConflict {
+				stack.Logf(log, "image %s in %s, with another key, stays while it is used", aws.ToString(c.ImageId), region)
+				continue
+			}
+			if err == nil {
+				err = m.countRemoval(ctx, image)
+			}
+			if err == nil {
+				err = m.in(region).remove(ctx, c)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // unusedCopies lists the copies of an image in the region. It returns CodeConflict if one is

@@ -59,12 +59,7 @@ func (r regional) share(ctx context.Context, image types.Image, want pipeline.Pu
 	if err != nil {
 		return err
 	}
-	wanted := map[string]bool{}
-	for _, list := range [][]string{want.Accounts, want.Organizations, want.Units} {
-		for _, who := range list {
-			wanted[who] = true
-		}
-	}
+	wanted := sharedWith(want)
 	add, remove := without(wanted, has), without(has, wanted)
 	if len(add)+len(remove) == 0 {
 		return nil
@@ -75,12 +70,27 @@ func (r regional) share(ctx context.Context, image types.Image, want pipeline.Pu
 			return err
 		}
 	}
-	for list := range slices.Chunk(remove, permissionsAtOnce) {
-		if err := r.forbid(ctx, image, list); err != nil {
-			return err
+	return r.forbidAll(ctx, image, remove)
+}
+
+// unshare lets nobody launch an image any more whom a publication does not name.
+func (r regional) unshare(ctx context.Context, image types.Image, want pipeline.Publication) error {
+	has, err := r.permissions(ctx, aws.ToString(image.ImageId))
+	if err != nil {
+		return err
+	}
+	return r.forbidAll(ctx, image, without(has, sharedWith(want)))
+}
+
+// sharedWith returns those who may launch an image, as a publication says.
+func sharedWith(want pipeline.Publication) map[string]bool {
+	with := map[string]bool{}
+	for _, list := range [][]string{want.Accounts, want.Organizations, want.Units} {
+		for _, who := range list {
+			with[who] = true
 		}
 	}
-	return nil
+	return with
 }
 
 // permissionsAtOnce is how many permissions of a snapshot AWS changes in one request. It adds or
@@ -99,6 +109,15 @@ func (r regional) permit(ctx context.Context, image types.Image, to []string) er
 		return err
 	}
 	return r.shareImage(ctx, image, &types.LaunchPermissionModifications{Add: launchPermissions(to)})
+}
+
+func (r regional) forbidAll(ctx context.Context, image types.Image, from []string) error {
+	for list := range slices.Chunk(from, permissionsAtOnce) {
+		if err := r.forbid(ctx, image, list); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // forbid takes back what permit gave, in the same order: the permission to launch is the record of

@@ -25,7 +25,7 @@ func shared(t *testing.T, limit time.Duration) (*awstest.Bed, *Images, string) {
 	b := awstest.New(t)
 	m := New(b.Stack, b.Instances)
 	m.reports = limit
-	id := b.Image(b.Machine(""))
+	id := b.Shareable()
 	_, err := m.Publish(t.Context(), pipeline.PublishRequest{Image: id, Publication: pipeline.Publication{Accounts: []string{"999999999999"}}})
 	b.Must(err)
 	return b, m, id
