@@ -285,6 +285,9 @@ func flattenStatus(st report.StageView, p pipeline.Pipeline, m *stageModel) {
 			m.Instances = intOrNull(env.Instances)
 		}
 	}
+	if st.Stage.Spread() {
+		m.Endpoint = m.firstEndpoint(st.Stage)
+	}
 }
 
 // keep takes back what was planned, as far as the plan knew it: Terraform takes no other
@@ -299,12 +302,8 @@ func (m *stageModel) keep(ctx context.Context, planned stageModel) {
 	if known(ctx, planned.Passed) {
 		m.Passed = planned.Passed
 	}
-	if !planned.CurrentByTarget.IsUnknown() {
-		m.CurrentByTarget = planned.CurrentByTarget
-	}
-	if !planned.EndpointByTarget.IsUnknown() {
-		m.EndpointByTarget = planned.EndpointByTarget
-	}
+	m.CurrentByTarget = asPlanned(m.CurrentByTarget, planned.CurrentByTarget)
+	m.EndpointByTarget = asPlanned(m.EndpointByTarget, planned.EndpointByTarget)
 	if known(ctx, planned.Published) {
 		m.Published = planned.Published
 	}
@@ -332,6 +331,25 @@ func (m *stageModel) markUnknown(name types.String) {
 	}
 	m.Instances, m.Drift, m.Published = types.Int64Unknown(), types.ListUnknown(driftType), types.ObjectUnknown(publishedTypes)
 	m.CurrentByTarget, m.EndpointByTarget = types.MapUnknown(types.StringType), types.MapUnknown(types.StringType)
+}
+
+// asPlanned returns a map of targets, with what was planned of it.
+func asPlanned(now, planned types.Map) types.Map {
+	switch {
+	case planned.IsUnknown():
+		return now
+	case planned.IsNull():
+		return planned
+	}
+	by := planned.Elements() // a copy
+	for name, v := range by {
+		if has, ok := now.Elements()[name]; v.IsUnknown() && ok {
+			by[name] = has
+		} else if v.IsUnknown() {
+			by[name] = types.StringNull()
+		}
+	}
+	return types.MapValueMust(types.StringType, by)
 }
 
 // sameFront reports whether two definitions of a persistent environment have the

@@ -207,7 +207,7 @@ func (m *stageModel) render(move gate.Move, planned gate.Planned, state *stageMo
 		return
 	}
 	m.Instances = intOrNull(move.Instances)
-	m.renderByTarget(stage, move, state)
+	m.renderByTarget(move, st, state)
 	m.FinishDue = types.StringNull() // the apply sees to it
 	stays := state != nil && move.Action != gate.ActionUnknown && !move.Moves()
 	if !move.Candidate.Unknown && !(stays && move.Redefined) { // else an apply has to record the definition: unknown makes it an update
@@ -243,6 +243,9 @@ func (m *stageModel) render(move gate.Move, planned gate.Planned, state *stageMo
 		}
 	case move.Action == gate.ActionEnd:
 		m.Endpoint = types.StringNull()
+	case stage.Spread() && !m.EndpointByTarget.IsUnknown():
+		m.Endpoint = m.firstEndpoint(stage)
+	case stage.Spread() || state != nil && !state.EndpointByTarget.IsNull(): // its environments are others
 	case stays, stage.Persistent() && state != nil && !state.Endpoint.IsNull() && sameFront(m.Environment, state.Environment):
 		m.Endpoint = state.Endpoint
 	}

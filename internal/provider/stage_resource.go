@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
@@ -205,16 +206,26 @@ func (r *stageResource) validateByType(kind pipeline.StageType, m stageModel, en
 	if m.Name.IsNull() {
 		m.Name = m.Type
 	}
+	m.checkAfter(diags)
+}
+
+// checkAfter refuses a stage after itself, and twice after the same one.
+func (m stageModel) checkAfter(diags *diag.Diagnostics) {
 	seen := map[string]bool{}
-	for i, up := range expandGates(m.After).stages {
+	for i, element := range m.After.Elements() {
+		gates := expandGates(types.ListValueMust(m.After.ElementType(context.Background()), []attr.Value{element}))
+		if len(gates.stages) == 0 { // of another pipeline, or not known yet
+			continue
+		}
+		up, of := gates.stages[0], element.(types.Object).Attributes()["pipeline"].String()
 		at := path.Root("after").AtListIndex(i)
 		if !m.Name.IsUnknown() && up == m.Name.ValueString() {
 			diags.AddAttributeError(at, "Stage after itself", fmt.Sprintf("Stage %q can't come after itself. Remove it from after.", up))
 		}
-		if seen[up] {
+		if seen[of+up] {
 			diags.AddAttributeError(at, "Stage twice", fmt.Sprintf("Stage %q is in after twice. Remove one.", up))
 		}
-		seen[up] = true
+		seen[of+up] = true
 	}
 }
 

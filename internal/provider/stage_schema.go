@@ -199,7 +199,7 @@ func (r *stageResource) Schema(ctx context.Context, _ resource.SchemaRequest, re
 				},
 			},
 			"image_id":   computed("Image that the stage baked from its current build, or that its persistent environment runs from; null otherwise."),
-			"endpoint":   computed("URL at which the stage's environment answers; null if it has none. The URL of a persistent environment stays the same when a build is deployed."),
+			"endpoint":   computed("URL at which the stage's environment answers; null if it has none. The URL of a persistent environment stays the same when a build is deployed. With `targets` it is that of the first one, of the first wave."),
 			"drift":      driftAttribute(),
 			"finish_due": computed("The current build, if `service.finish` is due for it, which an apply then runs; null otherwise."),
 			"published":  publishedAttribute(),

@@ -224,12 +224,45 @@ func flattenByTarget(targets []gate.TargetStanding, m *stageModel) {
 	m.CurrentByTarget, m.EndpointByTarget = types.MapValueMust(types.StringType, builds), types.MapValueMust(types.StringType, endpoints)
 }
 
-// renderByTarget plans what each target of a stage will run: as before, if nothing moves.
-func (m *stageModel) renderByTarget(stage pipeline.Stage, move gate.Move, state *stageModel) {
+// renderByTarget plans what each target of a stage will run, and where it answers: a deployment
+// keeps the endpoint of an environment that is there.
+func (m *stageModel) renderByTarget(move gate.Move, st *pipeline.State, state *stageModel) {
+	stage := move.Stage
 	switch {
 	case !stage.Spread():
 		m.CurrentByTarget, m.EndpointByTarget = types.MapNull(types.StringType), types.MapNull(types.StringType)
-	case state != nil && move.Action == gate.ActionNone && m.Targets.Equal(state.Targets):
-		m.CurrentByTarget, m.EndpointByTarget = state.CurrentByTarget, state.EndpointByTarget
+		return
+	case state == nil || len(stage.Targets) != len(m.Targets.Elements()):
+		return
 	}
+	if !move.Moves() && move.Action != gate.ActionUnknown {
+		m.CurrentByTarget = kept(stage, st, state.CurrentByTarget)
+	}
+	if sameFront(m.Environment, state.Environment) {
+		m.EndpointByTarget = kept(stage, st, state.EndpointByTarget)
+	}
+}
+
+// kept returns what a map says of the targets of a stage whose environments are there; what others
+// will have is unknown.
+func kept(stage pipeline.Stage, st *pipeline.State, has types.Map) types.Map {
+	by := map[string]attr.Value{}
+	for _, t := range stage.Targets {
+		by[t.Name] = types.StringUnknown()
+		env, ok := st.RunEnvironment(pipeline.AtTarget(stage.Name, t.Name), pipeline.ForStage)
+		if v := has.Elements()[t.Name]; ok && env.Serves() && v != nil && !v.IsNull() {
+			by[t.Name] = v
+		}
+	}
+	return types.MapValueMust(types.StringType, by)
+}
+
+// firstEndpoint returns the endpoint of a stage with targets: that of the first one, of the first
+// wave.
+func (m *stageModel) firstEndpoint(stage pipeline.Stage) types.String {
+	first, ok := m.EndpointByTarget.Elements()[stage.AtTargets()[0].At.Name].(types.String)
+	if !ok {
+		return types.StringNull()
+	}
+	return first
 }
