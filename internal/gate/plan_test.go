@@ -26,6 +26,8 @@ func TestPlan(t *testing.T) {
 	}
 	x, y := Value{ID: ID("x")}, Value{ID: ID("y")}
 	live := A(TypeProduction, "pre-production")
+	gated := A(TypeAcceptance, "commit")
+	gated.Elsewhere = []Elsewhere{{Ledger: "theirs", Pipeline: "images", Stage: "tested"}} // which has passed nothing
 	tests := map[string]struct {
 		story     *Story
 		want      Desired
@@ -54,6 +56,7 @@ func TestPlan(t *testing.T) {
 		"a pin to what is made in the apply":    {newer(), want(Want{Stage: PinnedTo(A(TypeAcceptance, "commit"), ID("y"))}), "acceptance", y, ActionUnknown, Unknown},
 		"a promotion, while others run":         {newer().Promoted("production", "x"), want(), "production", x, ActionRun, Unknown},
 		"a paused stage below one that runs":    {newer().Paused("acceptance"), want(), "acceptance", x, ActionNone, x},
+		"one that others keep closed":           {newer(), want(Want{Stage: gated}), "acceptance", x, ActionNone, x},
 		"another scale": {quiet().Passed("production", "x").Serves("production", "x", EnvRunning), func() Desired {
 			s := live
 			env := *s.Env

@@ -172,7 +172,7 @@ func (v outlook) plan(w Want) Move {
 	switch {
 	case w.Create:
 		return v.created(m, pending)
-	case len(pending) == 0, paused, pinned, moved && stage.Type != pipeline.TypeCommit, v.blocked(stage, pending):
+	case len(pending) == 0, paused, pinned, moved && stage.Type != pipeline.TypeCommit, len(stage.Awaits()) > 0, v.blocked(stage, pending):
 		return v.decide(stage)
 	}
 	return v.later(m, pending)
