@@ -181,6 +181,7 @@ func (r *bakedImageResource) ValidateConfig(ctx context.Context, req resource.Va
 	}
 	resp.Diagnostics.Append(validateSteps(m.Steps, false, "script", "command")...)
 	resp.Diagnostics.Append(validatePublish(m.Publish)...)
+	resp.Diagnostics.Append(validateCopyTime(ctx, m.Publish, m.Timeouts)...)
 	resp.Diagnostics.Append(validateVolume(ctx, path.Root("volume"), m.Volume)...)
 }
 

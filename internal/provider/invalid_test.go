@@ -22,6 +22,9 @@ func TestAccInvalidImage(t *testing.T) {
 		"a key without AWS":           {`kms_key = "alias/penstock/images"`, `kms_key has no meaning on the local platform`},
 		"no region":                   {`publish = { regions = ["Ireland"] }`, `must be a region`},
 		"no account":                  {`publish = { share_with = { accounts = ["me"] } }`, `12 digits`},
+		"copies longer than an apply": {`publish = { regions = ["eu-west-2"], copy_within = "1h" }`, `ends\s+after\s+1h.\s+Set\s+timeouts.(create|update)`},
+		"and with too short an apply": {`timeouts = { create = "2h", update = "30m" }
+  publish = { regions = ["eu-west-2"], copy_within = "45m" }`, `ends\s+after\s+30m.\s+Set\s+timeouts.update`},
 		"a key of a place without it": {`publish = { kms_keys = { eu-west-2 = "k" } }`, `Key of a region without a copy`},
 		"no name of a parameter":      {`publish = { ssm_parameter = "base" }`, `must begin with a slash`},
 	} {

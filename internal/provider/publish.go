@@ -8,7 +8,9 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"time"
 
+	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
 	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/listvalidator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
@@ -139,6 +141,27 @@ func validatePublish(o types.Object) (diags diag.Diagnostics) {
 		if !regions[types.StringValue(region)] && !regions[types.StringUnknown()] {
 			diags.AddAttributeError(path.Root("publish").AtName("kms_keys"), "Key of a region without a copy",
 				fmt.Sprintf("kms_keys has a key for %q, which is not in regions. Add the region, or remove the key.", region))
+		}
+	}
+	return diags
+}
+
+// validateCopyTime refuses a time for copies that is longer than an apply of the resource may
+// take: it waits for them.
+func validateCopyTime(ctx context.Context, publish types.Object, limits timeouts.Value) (diags diag.Diagnostics) {
+	text, _ := publish.Attributes()["copy_within"].(types.String)
+	within, err := time.ParseDuration(text.ValueString())
+	if err != nil || limits.IsUnknown() {
+		return nil
+	}
+	for name, read := range map[string]func(context.Context, time.Duration) (time.Duration, diag.Diagnostics){"create": limits.Create, "update": limits.Update} {
+		if v := limits.Attributes()[name]; v != nil && v.IsUnknown() {
+			continue
+		}
+		limit, d := read(ctx, defaultTimeout)
+		if diags.Append(d...); !d.HasError() && limit <= within {
+			diags.AddAttributeError(path.Root("publish").AtName("copy_within"), "Copies take longer than an apply",
+				fmt.Sprintf("copy_within lets AWS take %s for a copy, and an apply of this resource ends after %s. Set timeouts.%s to more than copy_within, or copy_within to less.", text.ValueString(), pipeline.Period(limit), name))
 		}
 	}
 	return diags

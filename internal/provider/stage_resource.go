@@ -117,6 +117,7 @@ func (r *stageResource) ValidateConfig(ctx context.Context, req resource.Validat
 	r.validateByType(kind, m, environment, &resp.Diagnostics)
 	resp.Diagnostics.Append(validateRunner(m.Runner, m.Steps)...)
 	resp.Diagnostics.Append(validatePublish(m.Publish)...)
+	resp.Diagnostics.Append(validateCopyTime(ctx, m.Publish, m.Timeouts)...)
 	resp.Diagnostics.Append(validateTraffic(ctx, kind, m.Environment)...)
 	resp.Diagnostics.Append(validateMachine(ctx, kind, m.Environment, m.Bake)...)
 	validateTargets(ctx, m, &resp.Diagnostics)
