@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -53,16 +54,20 @@ func BenchmarkPublication(b *testing.B) {
 	d.stack.Pause = 500 * time.Millisecond
 	const slowest = 2 * time.Minute
 	regions := []string{"ap-south-1", "ca-central-1", "eu-west-2", "us-east-1", "us-west-2"}
+	keys := map[string]string{}
+	for _, region := range regions {
+		keys[region] = d.imageKey(region)
+	}
 	publish := func(run string) time.Duration {
 		r := d.bakeRequest(run)
-		r.Inputs = run
+		r.Inputs, r.KMSKey = run, d.imageKey(cloudtest.Region)
 		baked, err := d.Bake(b.Context(), r)
 		d.must(err)
 		l := pipeline.Labels{Pipeline: "shop", Stage: "release", Build: "b-" + run}
 		d.cloud.ResetCalls()
 		began := time.Now()
 		images, err := d.Publish(b.Context(), pipeline.PublishRequest{Image: baked.ID, Labels: l, Log: d.log, Publication: pipeline.Publication{
-			Regions: regions, Accounts: []string{"777777777777", "888888888888", "999999999999"},
+			Regions: regions, KMSKeys: keys, Accounts: []string{"777777777777", "888888888888", "999999999999"},
 		}})
 		d.must(err)
 		d.must(d.Point(b.Context(), pipeline.PointRequest{Name: "stable", Images: images, Labels: l, Log: d.log}))
