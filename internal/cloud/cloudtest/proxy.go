@@ -63,7 +63,11 @@ func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	var refused *answer
 	if r.account != nil {
 		var actions []string
-		if refused = r.account.expired(r); refused == nil {
+		refused = r.account.outside(r)
+		if refused == nil {
+			refused = r.account.expired(r)
+		}
+		if refused == nil {
 			refused = r.account.unfit(r)
 		}
 		if refused == nil {
