@@ -181,7 +181,7 @@ func (a *account) templatesWith(r *request, image string, depth int) (ids []stri
 			} `xml:"launchTemplateVersionSet>item"`
 		}
 		got := a.query(r, "ec2", "DescribeLaunchTemplateVersions", url.Values{"LaunchTemplateId": {string(m[1])}})
-		if err := encoding.Unmarshal(a.lentVersions(got.body), &all); err != nil {
+		if err := encoding.Unmarshal(a.undeleted(a.lentVersions(got.body)), &all); err != nil {
 			a.cloud.logf("versions of launch templates: %v", err)
 		}
 		newest := 0
