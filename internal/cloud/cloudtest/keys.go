@@ -213,6 +213,9 @@ func (a *account) onKeys(r *request) answer {
 		r.body = bytes.ReplaceAll(r.body, []byte(in.KeyId), []byte(id))
 		return a.server.forward(r)
 	}
+	if r.action == "ReplicateKey" && !strings.Contains(in.KeyId, "mrk-") {
+		return r.fail(http.StatusBadRequest, "UnsupportedOperationException", in.KeyId+" is not a multi-Region primary key.")
+	}
 	of := a.keyAccount(in.KeyId)
 	there := *r
 	there.account = of
