@@ -334,7 +334,7 @@ func TestTrustParameters(t *testing.T) {
 	t.Parallel()
 	const provider = "arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com"
 	for want, p := range map[string]bootstrap.Parameters{
-		"":                           {OIDCProvider: provider, OIDCSubjects: []string{"repo:acme/pipeline:*"}, Deployers: []string{"arn:aws:iam::123456789012:root"}, Boundary: "arn:aws:iam::aws:policy/PowerUserAccess", RolePath: "/a/b/", ExternalID: "shop-1", Tags: map[string]string{"team": "shop"}},
+		"":                           {OIDCProvider: provider, OIDCSubjects: []string{"repo:acme/pipeline:*"}, Deployers: []string{"arn:aws:iam::123456789012:root"}, Boundary: "arn:aws:iam::aws:policy/PowerUserAccess", RolePath: "/a/b/", ExternalID: strings.Repeat("x", 1224), Tags: map[string]string{"team": "shop"}},
 		"needs subjects":             {OIDCProvider: provider},
 		"is not the ARN of an":       {OIDCProvider: "https://token.actions.githubusercontent.com", OIDCSubjects: []string{"repo:acme/pipeline:*"}},
 		`"*"`:                        {OIDCProvider: provider, OIDCSubjects: []string{"*"}},
@@ -342,6 +342,7 @@ func TestTrustParameters(t *testing.T) {
 		"quoted":                     {OIDCProvider: provider, OIDCSubjects: []string{`repo:acme/x"quoted`}},
 		"role/*":                     {Deployers: []string{"arn:aws:iam::123456789012:role/*"}},
 		"external ID":                {ExternalID: `x"`},
+		"x\" is not an external ID":  {ReaderExternal: strings.Repeat("x", 1225)},
 		"audience":                   {OIDCAudience: "a b"},
 		"is not the ARN of a policy": {Boundary: "boundary"},
 		"path of roles":              {RolePath: "penstock"},
@@ -351,6 +352,23 @@ func TestTrustParameters(t *testing.T) {
 		err := p.Validate()
 		if want == "" && err != nil || want != "" && (pipeline.CodeOf(err) != pipeline.CodeInvalid || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%+v: %v, want %q", p, err, want)
+		}
+	}
+}
+
+// A hosted zone that is given by its ID is one of the partition of the stack's region.
+func TestZoneOfPartition(t *testing.T) {
+	t.Parallel()
+	for region, want := range map[string]string{"eu-west-1": "arn:aws:route53:::hostedzone/Z0", "eusc-de-east-1": "arn:aws-eusc:route53:::hostedzone/Z0"} {
+		f := newFake(t, "")
+		f.region = region
+		if _, err := f.stackOf().Plan(t.Context(), bootstrap.Parameters{HostedZones: []string{"Z0"}, RecordNames: []string{"shop.example.com"}}); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range f.made[0].Parameters {
+			if aws.ToString(p.ParameterKey) == "HostedZones" && aws.ToString(p.ParameterValue) != want {
+				t.Errorf("in %s it is %s", region, aws.ToString(p.ParameterValue))
+			}
 		}
 	}
 }

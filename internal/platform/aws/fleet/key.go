@@ -129,9 +129,8 @@ func (k *keys) grantOne(ctx context.Context, op, key string, to serviceRole) err
 	if known.KeyManager == kmstypes.KeyManagerTypeAws {
 		return nil
 	}
-	role := "arn:" + stack.Partition(k.stack.Config.Region) + ":iam::" + k.stack.Settings.Account() + ":role/aws-service-role/" + to.service + "/" + to.name
 	_, err = k.kms.CreateGrant(ctx, &kms.CreateGrantInput{
-		KeyId: known.Arn, GranteePrincipal: aws.String(role), Name: aws.String(to.grant), Operations: instance.KeyOperations,
+		KeyId: known.Arn, GranteePrincipal: aws.String(k.stack.ServiceLinkedRole(to.service, to.name)), Name: aws.String(to.grant), Operations: instance.KeyOperations,
 	})
 	if cloud.Is(err, "InvalidArnException") {
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "%w", err).
