@@ -373,14 +373,21 @@ func TestZoneOfPartition(t *testing.T) {
 	}
 }
 
-// A new stack has a name that what it makes can be named after. One that is there keeps its own.
+// A new stack has a name that what it makes can be named after. One that is there keeps its own,
+// and gets no runner that could not take the deployer role.
 func TestLongName(t *testing.T) {
 	t.Parallel()
-	name := strings.Repeat("a", 51)
+	name := strings.Repeat("a", 40)
 	_, err := bootstrap.NewWith(newFake(t, ""), nil, name, 1).Plan(t.Context(), bootstrap.Parameters{})
-	check(t, err, pipeline.CodeInvalid, "51 characters", "at most 50")
+	check(t, err, pipeline.CodeInvalid, "40 characters", "at most 39")
 	f := newFake(t, types.StackStatusCreateComplete)
-	changes, err := bootstrap.NewWith(f, f, name, 1).Plan(t.Context(), bootstrap.Parameters{})
+	_, err = bootstrap.NewWith(f, f, name, 1).Plan(t.Context(), bootstrap.Parameters{})
+	check(t, err, pipeline.CodeInvalid, "runner", "at most 39")
+	changes, err := bootstrap.NewWith(f, f, name, 1).Plan(t.Context(), bootstrap.Parameters{Parts: []bootstrap.Part{bootstrap.PartSupport}})
+	must(t, err)
+	must(t, changes.Discard(t.Context()))
+	f.stack.Parameters = []types.Parameter{{ParameterKey: aws.String("Ci"), ParameterValue: aws.String("yes")}}
+	changes, err = bootstrap.NewWith(f, f, name, 1).Plan(t.Context(), bootstrap.Parameters{})
 	must(t, err)
 	must(t, changes.Discard(t.Context()))
 }

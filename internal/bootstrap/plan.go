@@ -87,6 +87,9 @@ func (s *Stack) Plan(ctx context.Context, p Parameters) (*Changes, error) {
 	if err := p.checkWebhook(input.Parameters); err != nil {
 		return nil, err
 	}
+	if err := s.checkRunner(found, input.Parameters); err != nil {
+		return nil, err
+	}
 	if err := p.checkPrivate(input.Parameters); err != nil {
 		return nil, err
 	}

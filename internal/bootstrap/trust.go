@@ -103,6 +103,21 @@ func (p Parameters) checkTarget(list []types.Parameter) error {
 	return nil
 }
 
+// checkRunner refuses the part of CI for a stack whose name was made when names could be longer:
+// its runner could not take the deployer role.
+func (s *Stack) checkRunner(found *types.Stack, list []types.Parameter) error {
+	had := func(list []types.Parameter) bool {
+		return slices.ContainsFunc(list, func(p types.Parameter) bool {
+			return aws.ToString(p.ParameterKey) == "Ci" && aws.ToString(p.ParameterValue) == "yes"
+		})
+	}
+	if len(s.name) <= newNameLength || !had(list) || found != nil && had(found.Parameters) {
+		return nil
+	}
+	return pipeline.Errorf(pipeline.CodeInvalid, "check parameters", "the runner of stack %q could not take the deployer role, because AWS shortens the name in that of the runner's role", s.name).
+		WithHint("The part %s needs a name of at most %d characters: make another stack with --stack, or name the other parts.", PartCI, newNameLength)
+}
+
 // checkPath refuses another path for roles that are there. They would be replaced, with their
 // instance profiles: what runs loses its rights then, and groups launch nothing more.
 func (p Parameters) checkPath(found *types.Stack) error {
