@@ -5,6 +5,7 @@ package bootstrap_test
 
 import (
 	"context"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -354,6 +355,25 @@ func TestTrustParameters(t *testing.T) {
 			t.Errorf("%+v: %v, want %q", p, err, want)
 		}
 	}
+}
+
+// What is more than CloudFormation takes as a parameter is refused with what to do, and what it
+// just takes is not.
+func TestLongLists(t *testing.T) {
+	t.Parallel()
+	roles := func(n int) (list []string) { // of 63 bytes, and a comma
+		for i := range n {
+			list = append(list, fmt.Sprintf("arn:aws:iam::%012d:role/penstock-TargetRole-14TKBWBD7KWF", i))
+		}
+		return list
+	}
+	must(t, bootstrap.Parameters{TargetRoles: roles(64)}.Validate()) // 4095 bytes
+	for flag, p := range map[string]bootstrap.Parameters{
+		"--target-roles": {TargetRoles: roles(65)}, "--reader-roles": {ReaderRoles: roles(65)}, "--instance-roles": {InstanceRoles: roles(65)}, "--trust": {Trusted: roles(65)},
+	} {
+		check(t, p.Validate(), pipeline.CodeInvalid, flag+" names 65, which take 4159 bytes", "")
+	}
+	check(t, bootstrap.Parameters{TargetRoles: roles(65)}.Validate(), pipeline.CodeInvalid, "CloudFormation takes 4096", "sts:AssumeRole")
 }
 
 // A hosted zone that is given by its ID is one of the partition of the stack's region.

@@ -138,6 +138,9 @@ func (p Parameters) Validate() error {
 	if err := p.validateTrust(); err != nil {
 		return err
 	}
+	if err := p.validateLists(op); err != nil {
+		return err
+	}
 	if p.ParameterPath != "" && (!token.MatchString(p.ParameterPath) || strings.HasPrefix(p.ParameterPath+"/", "/aws/")) {
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not a path of SSM parameters", p.ParameterPath).WithHint("Write it like /acme/images.")
 	}
