@@ -65,6 +65,34 @@ func TestReportTakesLong(t *testing.T) {
 	}
 }
 
+// AWS makes one report on an image at a time. While somebody else's is being made the image counts
+// as in use, also where they ask at the same time; once it is made it does not matter, and stays.
+func TestReportOfOthers(t *testing.T) {
+	t.Parallel()
+	b, m, id := shared(t, time.Minute)
+	ask := func() {
+		_, err := ec2.NewFromConfig(b.Cloud.Own()).CreateImageUsageReport(t.Context(), &ec2.CreateImageUsageReportInput{
+			ImageId: aws.String(id), ResourceTypes: []types.ImageUsageResourceTypeRequest{{ResourceType: aws.String("ec2:Instance")}},
+		})
+		b.Must(err)
+	}
+	b.Cloud.SetPace(cloudtest.Pace{Report: time.Hour})
+	ask()
+	conflict(t, m.Remove(t.Context(), id), "counts as in use", "somebody else's, amiur-", "Clean up again")
+	if n := b.Cloud.Count()["CreateImageUsageReport"]; n != 1 {
+		t.Errorf("%d reports were asked for", n)
+	}
+	b.Cloud.FinishReports()
+	b.Cloud.Fail(cloudtest.Fault{Action: "CreateImageUsageReport", Slow: time.Nanosecond, Do: ask}) // just before
+	conflict(t, m.Remove(t.Context(), id), "counts as in use", "somebody else's, amiur-")
+	b.Cloud.FinishReports()
+	b.Cloud.SetPace(cloudtest.Pace{})
+	b.Must(m.Remove(t.Context(), id))
+	if n := b.Cloud.Reports(); n != 2 {
+		t.Errorf("%d reports of others are left", n)
+	}
+}
+
 func TestReportFails(t *testing.T) {
 	t.Parallel()
 	b, m, id := shared(t, time.Minute)
