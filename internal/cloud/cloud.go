@@ -116,7 +116,7 @@ func Load(ctx context.Context, o Options) (*Cloud, error) {
 	}
 	if cfg.BaseEndpoint == nil && !IsRegion(cfg.Region) { // an emulator may have other regions
 		return nil, pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not a region", cfg.Region).
-			WithHint("Write it like eu-west-1, in region of the aws block, in --region, or in AWS_REGION.")
+			WithHint("Correct region in the aws block, or AWS_REGION: a region is like eu-west-1.")
 	}
 	if err := recorded(&cfg); err != nil {
 		return nil, err
