@@ -97,6 +97,8 @@ type Options struct {
 	// Pause is the shortest pause between two looks at what is waited for; 0 means
 	// DefaultPause. Tests shorten it.
 	Pause time.Duration
+	// Grants is how long a grant of another account's key is waited for; 0 means five minutes.
+	Grants time.Duration
 	// Instances reports on environments without the health of load balancers' targets.
 	Instances bool
 	// Current refuses, with CodeLeaseLost, leases that others have taken over; nil: none.
