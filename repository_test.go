@@ -76,7 +76,7 @@ var layers = map[string][]string{
 	"internal/platform/aws":          {"internal/pipeline", "internal/platform/aws/fleet", "internal/platform/aws/image", "internal/platform/aws/instance", "internal/platform/aws/stack"},
 	"internal/codebuild":             {"internal/cloud", "internal/pipeline", "internal/poll", "internal/present", "internal/regular", "internal/runlog"},
 	"internal/bootstrap":             {"internal/cloud", "internal/pipeline", "internal/poll"},
-	"internal/audit":                 {"internal/bootstrap"},
+	"internal/audit":                 {"internal/bootstrap", "internal/cloud"},
 	"internal/checkpoint":            {"internal/pipeline"},
 	// A package of a module is packed and unpacked as artifacts are.
 	"internal/module": {"internal/artifact", "internal/cloud", "internal/pipeline", "internal/poll", "internal/present", "internal/process", "internal/regular", "internal/runlog"},

@@ -9,7 +9,8 @@
 #
 #   terraform init && terraform apply -var-file=production.tfvars
 #
-# The key of the images is one of the account of tools, with an alias below alias/penstock/.
+# The key of the images is one of the account of tools. So is each kms_key, a key for the copies in its region. Each
+# has an alias below alias/penstock/ in its own region: a replica of a key has none of the key's aliases.
 
 terraform {
   required_providers {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -29,8 +30,16 @@ import (
 // target.
 func elsewhere(t testing.TB, home *cloudtest.Cloud, stack string) (*cloudtest.Cloud, pipeline.Target) {
 	t.Helper()
+	return elsewhereIn(t, home, stack, cloudtest.Region)
+}
+
+// elsewhereIn is elsewhere in a region.
+func elsewhereIn(t testing.TB, home *cloudtest.Cloud, stack, region string) (*cloudtest.Cloud, pipeline.Target) {
+	t.Helper()
 	c := cloudtest.New(t)
-	bootstrapped(t, c, stack, bootstrap.Parameters{
+	cfg := c.Own()
+	cfg.Region = region
+	bootstrappedBy(t, cfg, stack, bootstrap.Parameters{
 		Parts: []bootstrap.Part{bootstrap.PartTarget}, Trusted: []string{home.Stack().Role(cloudtest.Deployer).ARN}, ExternalID: "agreed",
 		Readers: []string{home.Stack().Role(cloudtest.Approver).ARN},
 	})
@@ -40,7 +49,12 @@ func elsewhere(t testing.TB, home *cloudtest.Cloud, stack string) (*cloudtest.Cl
 // bootstrapped makes a stack in an account what parameters say.
 func bootstrapped(t testing.TB, c *cloudtest.Cloud, stack string, p bootstrap.Parameters) {
 	t.Helper()
-	changes, err := bootstrap.New(c.Own(), stack).Plan(t.Context(), p)
+	bootstrappedBy(t, c.Own(), stack, p)
+}
+
+func bootstrappedBy(t testing.TB, cfg aws.Config, stack string, p bootstrap.Parameters) {
+	t.Helper()
+	changes, err := bootstrap.New(cfg, stack).Plan(t.Context(), p)
 	if err == nil {
 		err = changes.Apply(t.Context(), nil)
 	}
@@ -211,6 +225,52 @@ func TestTargetIsMended(t *testing.T) {
 	}
 	if _, err := a.Targets().Open(t.Context(), target); err != nil {
 		t.Error(err)
+	}
+}
+
+// STS makes credentials of a role where the account of the role has activated it: a target whose
+// account knows its own region alone is opened by that region, and one whose account knows that
+// of the ledger alone by that. Where neither is, the error says which to activate.
+func TestTargetInRegionOfItsOwn(t *testing.T) {
+	const own = "ap-east-1"
+	home, options := onAWS(t)
+	there, target := elsewhereIn(t, home, "prod", own)
+	allow(t, home, target.RoleARN)
+	target.Region = own
+	a := open(t, options)
+	assumed := func() (regions []string) {
+		for _, call := range home.Calls() {
+			if call.Action == "AssumeRole" {
+				regions = append(regions, call.Region)
+			}
+		}
+		home.ResetCalls()
+		return regions
+	}
+	there.CloseRegion(cloudtest.Region)
+	there.CloseRegion(own)
+	_, err := a.Targets().Open(t.Context(), target)
+	for _, text := range []string{"target eu", "account " + there.ID, cloudtest.Region + " or " + own, "activate AWS STS", "RegionDisabledException"} {
+		if pipeline.CodeOf(err) != pipeline.CodeFailed || !strings.Contains(err.Error()+"\n"+reason.Hint(err), text) {
+			t.Errorf("%v (%s) does not say %q", err, reason.Hint(err), text)
+		}
+	}
+	if got := assumed(); !slices.Equal(got, []string{cloudtest.Region, own}) {
+		t.Errorf("STS was asked in %v", got)
+	}
+	there.OpenRegion(cloudtest.Region)
+	_, err = a.Targets().Open(t.Context(), target)
+	if pipeline.CodeOf(err) != pipeline.CodeFailed || !strings.Contains(err.Error(), "probably because it is not enabled there") {
+		t.Errorf("the target's region is not enabled: %v", err)
+	}
+	there.OpenRegion(own)
+	there.CloseRegion(cloudtest.Region)
+	assumed()
+	if _, err := a.Targets().Open(t.Context(), target); err != nil {
+		t.Errorf("%v (%s)", err, reason.Hint(err))
+	}
+	if got := assumed(); !slices.Equal(got, []string{cloudtest.Region, own}) {
+		t.Errorf("STS was asked in %v", got)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/bootstrap"
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 )
 
 // rights asks IAM's simulator whether each role may do all that it is for.
@@ -145,9 +146,10 @@ func (a *Audit) key(ctx context.Context) {
 		a.say(check, Good, "", "EBS encrypts with AWS's own key")
 		return
 	}
+	_, suffix := cloud.PartitionOf(a.region)
 	refused, err := a.simulate(ctx, a.made.DeployerRole, bootstrap.Right{
 		Actions: []string{"kms:CreateGrant", "kms:Decrypt", "kms:GenerateDataKeyWithoutPlaintext"}, Resources: []string{arn},
-		Context: map[string][]string{"kms:ViaService": {"ec2." + a.region + ".amazonaws.com"}, "kms:ResourceAliases": a.aliases(ctx, arn)}, Lists: []string{"kms:ResourceAliases"},
+		Context: map[string][]string{"kms:ViaService": {"ec2." + a.region + "." + suffix}, "kms:ResourceAliases": a.aliases(ctx, arn)}, Lists: []string{"kms:ResourceAliases"},
 	})
 	switch {
 	case err != nil:

@@ -203,9 +203,10 @@ var stackName = regexp.MustCompile(`^[a-zA-Z][-a-zA-Z0-9]*$`)
 
 const stackNameLength = 128
 
-// newNameLength is what a new stack's name may have: a schedule group's, of 64 characters,
-// begins with it.
-const newNameLength = 50
+// newNameLength is what a new stack's name may have. A deployer role that is not for everybody
+// of the account knows the role of the runner by the stack's name, and CloudFormation cuts that in the names of roles, which have 64
+// characters with "-RunnerRole-" and 13 of its own.
+const newNameLength = 64 - len("-RunnerRole-") - 13
 
 // describe returns the stack of a name or ID; nil where there is none.
 func (s *Stack) describe(ctx context.Context, name string) (*types.Stack, error) {

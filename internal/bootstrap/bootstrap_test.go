@@ -5,6 +5,7 @@ package bootstrap_test
 
 import (
 	"context"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -334,7 +335,7 @@ func TestTrustParameters(t *testing.T) {
 	t.Parallel()
 	const provider = "arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com"
 	for want, p := range map[string]bootstrap.Parameters{
-		"":                           {OIDCProvider: provider, OIDCSubjects: []string{"repo:acme/pipeline:*"}, Deployers: []string{"arn:aws:iam::123456789012:root"}, Boundary: "arn:aws:iam::aws:policy/PowerUserAccess", RolePath: "/a/b/", ExternalID: "shop-1", Tags: map[string]string{"team": "shop"}},
+		"":                           {OIDCProvider: provider, OIDCSubjects: []string{"repo:acme/pipeline:*"}, Deployers: []string{"arn:aws:iam::123456789012:root"}, Boundary: "arn:aws:iam::aws:policy/PowerUserAccess", RolePath: "/a/b/", ExternalID: strings.Repeat("x", 1224), Tags: map[string]string{"team": "shop"}},
 		"needs subjects":             {OIDCProvider: provider},
 		"is not the ARN of an":       {OIDCProvider: "https://token.actions.githubusercontent.com", OIDCSubjects: []string{"repo:acme/pipeline:*"}},
 		`"*"`:                        {OIDCProvider: provider, OIDCSubjects: []string{"*"}},
@@ -342,6 +343,7 @@ func TestTrustParameters(t *testing.T) {
 		"quoted":                     {OIDCProvider: provider, OIDCSubjects: []string{`repo:acme/x"quoted`}},
 		"role/*":                     {Deployers: []string{"arn:aws:iam::123456789012:role/*"}},
 		"external ID":                {ExternalID: `x"`},
+		"x\" is not an external ID":  {ReaderExternal: strings.Repeat("x", 1225)},
 		"audience":                   {OIDCAudience: "a b"},
 		"is not the ARN of a policy": {Boundary: "boundary"},
 		"path of roles":              {RolePath: "penstock"},
@@ -355,14 +357,57 @@ func TestTrustParameters(t *testing.T) {
 	}
 }
 
-// A new stack has a name that what it makes can be named after. One that is there keeps its own.
+// What is more than CloudFormation takes as a parameter is refused with what to do, and what it
+// just takes is not.
+func TestLongLists(t *testing.T) {
+	t.Parallel()
+	roles := func(n int) (list []string) { // of 63 bytes, and a comma
+		for i := range n {
+			list = append(list, fmt.Sprintf("arn:aws:iam::%012d:role/penstock-TargetRole-14TKBWBD7KWF", i))
+		}
+		return list
+	}
+	must(t, bootstrap.Parameters{TargetRoles: roles(64)}.Validate()) // 4095 bytes
+	for flag, p := range map[string]bootstrap.Parameters{
+		"--target-roles": {TargetRoles: roles(65)}, "--reader-roles": {ReaderRoles: roles(65)}, "--instance-roles": {InstanceRoles: roles(65)}, "--trust": {Trusted: roles(65)},
+	} {
+		check(t, p.Validate(), pipeline.CodeInvalid, flag+" names 65, which take 4159 bytes", "")
+	}
+	check(t, bootstrap.Parameters{TargetRoles: roles(65)}.Validate(), pipeline.CodeInvalid, "CloudFormation takes 4096", "sts:AssumeRole")
+}
+
+// A hosted zone that is given by its ID is one of the partition of the stack's region.
+func TestZoneOfPartition(t *testing.T) {
+	t.Parallel()
+	for region, want := range map[string]string{"eu-west-1": "arn:aws:route53:::hostedzone/Z0", "eusc-de-east-1": "arn:aws-eusc:route53:::hostedzone/Z0"} {
+		f := newFake(t, "")
+		f.region = region
+		if _, err := f.stackOf().Plan(t.Context(), bootstrap.Parameters{HostedZones: []string{"Z0"}, RecordNames: []string{"shop.example.com"}}); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range f.made[0].Parameters {
+			if aws.ToString(p.ParameterKey) == "HostedZones" && aws.ToString(p.ParameterValue) != want {
+				t.Errorf("in %s it is %s", region, aws.ToString(p.ParameterValue))
+			}
+		}
+	}
+}
+
+// A new stack has a name that what it makes can be named after. One that is there keeps its own,
+// and gets no runner that could not take the deployer role.
 func TestLongName(t *testing.T) {
 	t.Parallel()
-	name := strings.Repeat("a", 51)
+	name := strings.Repeat("a", 40)
 	_, err := bootstrap.NewWith(newFake(t, ""), nil, name, 1).Plan(t.Context(), bootstrap.Parameters{})
-	check(t, err, pipeline.CodeInvalid, "51 characters", "at most 50")
+	check(t, err, pipeline.CodeInvalid, "40 characters", "at most 39")
 	f := newFake(t, types.StackStatusCreateComplete)
-	changes, err := bootstrap.NewWith(f, f, name, 1).Plan(t.Context(), bootstrap.Parameters{})
+	_, err = bootstrap.NewWith(f, f, name, 1).Plan(t.Context(), bootstrap.Parameters{})
+	check(t, err, pipeline.CodeInvalid, "runner", "at most 39")
+	changes, err := bootstrap.NewWith(f, f, name, 1).Plan(t.Context(), bootstrap.Parameters{Parts: []bootstrap.Part{bootstrap.PartSupport}})
+	must(t, err)
+	must(t, changes.Discard(t.Context()))
+	f.stack.Parameters = []types.Parameter{{ParameterKey: aws.String("Ci"), ParameterValue: aws.String("yes")}}
+	changes, err = bootstrap.NewWith(f, f, name, 1).Plan(t.Context(), bootstrap.Parameters{})
 	must(t, err)
 	must(t, changes.Discard(t.Context()))
 }

@@ -13,6 +13,9 @@ import (
 // UploaderOf is for tests of the package alone.
 var UploaderOf = uploaderOf
 
+// NewNameLength is for tests of the package alone.
+const NewNameLength = newNameLength
+
 // LaterUploaderOf returns an uploader whose clock is a day ahead.
 func LaterUploaderOf(cfg aws.Config) Uploader {
 	u := uploaderOf(cfg).(bucketUploader)

@@ -4,6 +4,7 @@
 package bootstrap_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -22,9 +23,10 @@ const stackID = "arn:aws:cloudformation:eu-west-1:123456789012:stack/penstock/1"
 
 // fake is a CloudFormation with one stack, which does what the simulator can't.
 type fake struct {
-	t     *testing.T
-	stack *types.Stack
-	sets  map[string]*cfn.DescribeChangeSetOutput // by name
+	t      *testing.T
+	region string
+	stack  *types.Stack
+	sets   map[string]*cfn.DescribeChangeSetOutput // by name
 
 	refusal string             // of the next change set; its reason
 	script  []types.StackEvent // of the next execution or deletion, oldest first
@@ -93,7 +95,7 @@ func (f *fake) Upload(_ context.Context, stack, _ string) (string, func(context.
 	return "https://" + stack + ".example.com", func(context.Context) error { return f.call("remove") }, err
 }
 
-func (f *fake) Options() cfn.Options { return cfn.Options{Region: "eu-west-1"} }
+func (f *fake) Options() cfn.Options { return cfn.Options{Region: cmp.Or(f.region, "eu-west-1")} }
 
 func (f *fake) DescribeStacks(_ context.Context, in *cfn.DescribeStacksInput, _ ...func(*cfn.Options)) (*cfn.DescribeStacksOutput, error) {
 	if err := f.call("DescribeStacks"); err != nil {

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -36,11 +37,12 @@ func (p Parameters) validateNames(op string) error {
 	return nil
 }
 
-// zoneARNs returns the ARNs of hosted zones.
-func zoneARNs(zones []string) (list []string) {
+// zoneARNs returns the ARNs of hosted zones, in the partition of a region.
+func zoneARNs(zones []string, region string) (list []string) {
+	partition, _ := cloud.PartitionOf(region)
 	for _, zone := range zones {
 		if !strings.HasPrefix(zone, "arn:") {
-			zone = "arn:aws:route53:::hostedzone/" + zone
+			zone = "arn:" + partition + ":route53:::hostedzone/" + zone
 		}
 		list = append(list, zone)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -130,11 +131,14 @@ func (p Parameters) Validate() error {
 		return err
 	}
 	for _, role := range p.InstanceRoles {
-		if !roleARN.MatchString(role) {
+		if !cloud.IsRoleARN(role) {
 			return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not the ARN of a role", role).WithHint("Write it like arn:aws:iam::123456789012:role/shop-production. A pattern or an instance profile will not do.")
 		}
 	}
 	if err := p.validateTrust(); err != nil {
+		return err
+	}
+	if err := p.validateLists(op); err != nil {
 		return err
 	}
 	if p.ParameterPath != "" && (!token.MatchString(p.ParameterPath) || strings.HasPrefix(p.ParameterPath+"/", "/aws/")) {
@@ -150,7 +154,6 @@ func (p Parameters) Validate() error {
 var (
 	repository = regexp.MustCompile(`^https://[^\s@]+$`)
 	keyARN     = regexp.MustCompile(`^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/[a-zA-Z0-9-]+$`)
-	roleARN    = regexp.MustCompile(`^arn:[a-z-]+:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]+$`)
 	token      = regexp.MustCompile(`^(/[a-zA-Z0-9_.-]+)+$`)
 	terraform  = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+(-[a-z0-9]+)?$`)
 )
@@ -222,10 +225,10 @@ func (p Parameters) listeners() (first, last string, err error) {
 	return first, last, nil
 }
 
-// expand returns the parameters for the template: what is asked for, else what the
+// expand returns the parameters for the template in a region: what is asked for, else what the
 // stack has, else the template's defaults. A part that the stack has is never lost
 // because another was asked for.
-func (p Parameters) expand(stack *types.Stack) []types.Parameter {
+func (p Parameters) expand(stack *types.Stack, region string) []types.Parameter {
 	values := map[string]string{"Network": "no", "Support": "no"}
 	if stack != nil {
 		for _, had := range stack.Parameters {
@@ -278,7 +281,7 @@ func (p Parameters) expand(stack *types.Stack) []types.Parameter {
 	set("ServicePort", number(p.ServicePort))
 	set("ClientCidr", p.Clients)
 	set("ImageKeys", strings.Join(p.ImageKeys, ","))
-	set("HostedZones", strings.Join(zoneARNs(p.HostedZones), ","))
+	set("HostedZones", strings.Join(zoneARNs(p.HostedZones, region), ","))
 	set("RecordNames", strings.Join(ownedNames(p.RecordNames), ","))
 	set("InstanceRoles", strings.Join(p.InstanceRoles, ","))
 	set("Deployers", strings.Join(p.Deployers, ","))

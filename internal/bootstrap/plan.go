@@ -80,11 +80,14 @@ func (s *Stack) Plan(ctx context.Context, p Parameters) (*Changes, error) {
 		found = nil
 		input.ChangeSetType = types.ChangeSetTypeCreate
 	}
-	input.Parameters, input.Tags = p.expand(found), p.tags(s.name, found)
+	input.Parameters, input.Tags = p.expand(found, s.client.Options().Region), p.tags(s.name, found)
 	if err := p.applies(input.Parameters); err != nil {
 		return nil, err
 	}
 	if err := p.checkWebhook(input.Parameters); err != nil {
+		return nil, err
+	}
+	if err := s.checkRunner(found, input.Parameters); err != nil {
 		return nil, err
 	}
 	if err := p.checkPrivate(input.Parameters); err != nil {

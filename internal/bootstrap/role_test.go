@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/bootstrap"
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/iamtest"
 )
@@ -220,5 +221,29 @@ func TestDeployersTrust(t *testing.T) {
 	}
 	if who := (iamtest.Principal{Federated: provider, Account: "123456789012"}); who.MayBecomeBy(withCI(t, nil).Role(cloudtest.Deployer), "sts.amazonaws.com", "repo:acme/pipeline:ref:refs/heads/main") == nil {
 		t.Error("a token of a provider that nobody named makes a deployer")
+	}
+}
+
+// generated is what CloudFormation calls a role: of the longest names, it cuts that of the stack
+// until it and the logical ID fit with 12 or 13 characters of its own, as in
+// eksctl-eksworkshop-eksctl-nodegro-NodeInstanceRole-14TKBWBD7KWFH.
+func generated(stack, id string) string {
+	end := "-" + id + "-14TKBWBD7KWFH"
+	return stack[:min(len(stack), 64-len(end))] + end
+}
+
+// The runner takes the deployer role, whoever else may, in a stack with the longest name that a new one may have.
+func TestRunnerOfLongName(t *testing.T) {
+	t.Parallel()
+	all := iamtest.ParsePolicy(map[string]any{"Statement": []any{map[string]any{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}}})
+	for n, may := range map[int]bool{7: true, bootstrap.NewNameLength: true, bootstrap.NewNameLength + 1: false} {
+		name := strings.Repeat("a", n)
+		d := withCI(t, map[string]string{"AWS::StackName": name, "Deployers": "arn:aws:iam::123456789012:role/ci"})
+		deployer := d.Role(cloudtest.Deployer)
+		runner := iamtest.Principal{ARN: "arn:aws:iam::" + deployer.Account + ":role/" + generated(name, cloudtest.Runner), Account: deployer.Account, Policies: all}
+		err := runner.May(iamtest.Request{Action: "sts:AssumeRole", Resources: []iamtest.Resource{{ARN: deployer.ARN, Account: deployer.Account, Policy: deployer.Trust}}})
+		if (err == nil) != may {
+			t.Errorf("of a name of %d characters: %v", n, err)
+		}
 	}
 }

@@ -12,13 +12,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
 // What the template accepts of who may take the deployer role, and of the roles.
 var (
 	principalARN = regexp.MustCompile(`^arn:[a-z-]+:(iam|sts)::[0-9]{12}:(root|(role|user|assumed-role)/[A-Za-z0-9+=,.@_/-]+)$`)
-	externalID   = regexp.MustCompile(`^[A-Za-z0-9+=,.@:/_-]{2,}$`)
 	providerARN  = regexp.MustCompile(`^arn:[a-z-]+:iam::[0-9]{12}:oidc-provider/[A-Za-z0-9._/-]+$`)
 	subject      = regexp.MustCompile(`^[A-Za-z0-9_.@-]+[:/|][^\s",\\$]*[^\s",\\$*?][^\s",\\$]*$`)
 	audience     = regexp.MustCompile(`^[^\s",\\$]+$`)
@@ -28,10 +28,6 @@ var (
 
 // maxRolePath is what IAM takes of a path.
 const maxRolePath = 512
-
-// isExternalID reports whether an external ID can be used. The limit is not in the pattern, which
-// would take longer to compile than all others together, in each process.
-func isExternalID(id string) bool { return len(id) <= 1000 && externalID.MatchString(id) }
 
 // validateTrust checks who may take the deployer role, and what all roles have.
 func (p Parameters) validateTrust() error {
@@ -43,7 +39,7 @@ func (p Parameters) validateTrust() error {
 		}
 	}
 	for _, role := range p.TargetRoles {
-		if !roleARN.MatchString(role) {
+		if !cloud.IsRoleARN(role) {
 			return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not the ARN of a role", role).
 				WithHint("Write it as the target's stack says it, like arn:aws:iam::123456789012:role/penstock-TargetRole-1. A pattern will not do.")
 		}
@@ -55,15 +51,15 @@ func (p Parameters) validateTrust() error {
 		}
 	}
 	for _, role := range p.ReaderRoles {
-		if !roleARN.MatchString(role) {
+		if !cloud.IsRoleARN(role) {
 			return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not the ARN of a role", role).WithHint("Write it like arn:aws:iam::123456789012:role/penstock-ReaderRole-EXAMPLE, as the other stack says it. A pattern will not do.")
 		}
 	}
 	switch {
-	case p.ReaderExternal != "" && !isExternalID(p.ReaderExternal):
-		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not an external ID", p.ReaderExternal).WithHint("Use 2 to 1000 letters, digits and +=,.@:/-_.")
-	case p.ExternalID != "" && !isExternalID(p.ExternalID):
-		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not an external ID", p.ExternalID).WithHint("Use 2 to 1000 letters, digits and +=,.@:/-_.")
+	case p.ReaderExternal != "" && !cloud.IsExternalID(p.ReaderExternal):
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not an external ID", p.ReaderExternal).WithHint("Use %s.", cloud.ExternalIDs)
+	case p.ExternalID != "" && !cloud.IsExternalID(p.ExternalID):
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not an external ID", p.ExternalID).WithHint("Use %s.", cloud.ExternalIDs)
 	case p.OIDCProvider != "" && !providerARN.MatchString(p.OIDCProvider):
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not the ARN of an OpenID Connect provider", p.OIDCProvider).
 			WithHint("Write it like arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com, and create the provider in IAM first.")
@@ -105,6 +101,21 @@ func (p Parameters) checkTarget(list []types.Parameter) error {
 		return pipeline.Errorf(pipeline.CodeInvalid, op, "--target-roles is about the deployer role, which the stack does not have").WithHint("Pass it to the stack that has the ledger.")
 	}
 	return nil
+}
+
+// checkRunner refuses the part of CI for a stack whose name was made when names could be longer:
+// its runner could not take the deployer role.
+func (s *Stack) checkRunner(found *types.Stack, list []types.Parameter) error {
+	had := func(list []types.Parameter) bool {
+		return slices.ContainsFunc(list, func(p types.Parameter) bool {
+			return aws.ToString(p.ParameterKey) == "Ci" && aws.ToString(p.ParameterValue) == "yes"
+		})
+	}
+	if len(s.name) <= newNameLength || !had(list) || found != nil && had(found.Parameters) {
+		return nil
+	}
+	return pipeline.Errorf(pipeline.CodeInvalid, "check parameters", "the runner of stack %q could not take the deployer role, because AWS shortens the name in that of the runner's role", s.name).
+		WithHint("The part %s needs a name of at most %d characters: make another stack with --stack, or name the other parts.", PartCI, newNameLength)
 }
 
 // checkPath refuses another path for roles that are there. They would be replaced, with their

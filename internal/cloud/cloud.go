@@ -114,6 +114,10 @@ func Load(ctx context.Context, o Options) (*Cloud, error) {
 		return nil, pipeline.Errorf(pipeline.CodeInvalid, op, "no region is set").
 			WithHint("Set region in the aws block, or AWS_REGION.")
 	}
+	if cfg.BaseEndpoint == nil && !IsRegion(cfg.Region) { // an emulator may have other regions
+		return nil, pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not a region", cfg.Region).
+			WithHint("Correct region in the aws block, or AWS_REGION: a region is like eu-west-1.")
+	}
 	if err := recorded(&cfg); err != nil {
 		return nil, err
 	}

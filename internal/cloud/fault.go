@@ -89,6 +89,7 @@ var faults = map[string]fault{
 	"InvalidAMIID.Unavailable":                          {pipeline.CodeNotFound, ""},
 	"InvalidSnapshot.NotFound":                          {pipeline.CodeNotFound, ""},
 	"InvalidLaunchTemplateId.NotFound":                  {pipeline.CodeNotFound, ""},
+	"InvalidLaunchTemplateId.VersionNotFound":           {pipeline.CodeNotFound, ""},
 	"InvalidLaunchTemplateName.NotFoundException":       {pipeline.CodeNotFound, ""},
 	"LoadBalancerNotFound":                              {pipeline.CodeNotFound, ""},
 	"TargetGroupNotFound":                               {pipeline.CodeNotFound, ""},

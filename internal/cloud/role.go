@@ -5,6 +5,7 @@ package cloud
 
 import (
 	"context"
+	"regexp"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
@@ -37,4 +38,25 @@ func refusedRole(ctx context.Context, way []aws.Config, roles []Role) error {
 			WithHint("The role must be there and trust %s, which its owners in %s say, and ask for no other external ID than the one that is passed. Policies of %s must allow sts:AssumeRole on it.", caller, account, caller)
 	}
 	return nil
+}
+
+// What STS takes: https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html. The
+// limits of lengths are not in the pattern, which would take longer to compile than all others
+// together, in each process.
+var (
+	externalID = regexp.MustCompile(`^[A-Za-z0-9_+=,.@:/-]+$`)
+	roleARN    = regexp.MustCompile(`^arn:[a-z-]+:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]+$`)
+)
+
+// ExternalIDs says in words what IsExternalID accepts.
+const ExternalIDs = "2 to 1224 letters, digits and _+=,.@:/-"
+
+// IsExternalID reports whether a text can be the external ID that a role asks for.
+func IsExternalID(id string) bool {
+	return len(id) >= 2 && len(id) <= 1224 && externalID.MatchString(id)
+}
+
+// IsRoleARN reports whether a text is the ARN of a role, of any partition.
+func IsRoleARN(arn string) bool {
+	return len(arn) <= 2048 && roleARN.MatchString(arn)
 }

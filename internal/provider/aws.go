@@ -47,7 +47,7 @@ func awsAttribute() schema.SingleNestedAttribute {
 			"Credentials come from the usual places of AWS tools: environment, shared configuration, SSO, web identity, instance profile. " +
 			"`AWS_ENDPOINT_URL` and the related variables are honoured.",
 		Attributes: map[string]schema.Attribute{
-			"region":        text("Region. Default: that of the environment or of the profile."),
+			"region":        text("Region. Default: that of the environment or of the profile.", isRegion()),
 			"profile":       text("Profile of the shared configuration."),
 			"stack":         text("Name of the stack that `penstock bootstrap` made. Default: `penstock`."),
 			"instance_type": text("Default type of instances. Default: `t3.small`."),
@@ -65,7 +65,7 @@ func awsAttribute() schema.SingleNestedAttribute {
 				NestedObject: schema.NestedAttributeObject{Attributes: map[string]schema.Attribute{
 					"role_arn":     schema.StringAttribute{Required: true, MarkdownDescription: "ARN of the role.", Validators: []validator.String{isRoleARN()}},
 					"session_name": text("Name of the session. It appears in records of who did what. Default: `penstock`."),
-					"external_id":  text("External ID that the role's trust policy requires."),
+					"external_id":  text("External ID that the role's trust policy requires.", isExternalID()),
 					"duration":     text("Duration of the session. Default: `1h`.", isDuration()),
 				}},
 			},

@@ -74,11 +74,11 @@ func (d *passedDataSource) Schema(_ context.Context, _ datasource.SchemaRequest,
 			"aws": schema.SingleNestedAttribute{
 				Optional: true, MarkdownDescription: "Where in AWS the other ledger is. What it leaves out is as in the provider's `aws`, whose roles are assumed first.",
 				Attributes: map[string]schema.Attribute{
-					"region":      text("Region of the stack. Default: that of the provider, of the environment or of the profile."),
+					"region":      text("Region of the stack. Default: that of the provider, of the environment or of the profile.", isRegion()),
 					"profile":     text("Profile of the shared configuration, in place of the provider's credentials and roles."),
 					"stack":       text("Name of the stack that `penstock bootstrap` made. Default: that of the provider, or `penstock`."),
 					"role_arn":    text("ARN of a role to assume, which may be in another account: the stack's reader role, from its output `ReaderRole`.", isRoleARN()),
-					"external_id": text("External ID that the role's trust policy requires.", stringvalidator.AlsoRequires(path.MatchRoot("aws").AtName("role_arn"))),
+					"external_id": text("External ID that the role's trust policy requires.", isExternalID(), stringvalidator.AlsoRequires(path.MatchRoot("aws").AtName("role_arn"))),
 				},
 			},
 			"passed": schema.SingleNestedAttribute{

@@ -60,7 +60,6 @@ type shareWithModel struct {
 }
 
 var (
-	regionPattern  = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-[0-9]+$`)
 	accountPattern = regexp.MustCompile(`^[0-9]{12}$`)
 	orgPattern     = regexp.MustCompile(`^arn:aws[a-z-]*:organizations::[0-9]{12}:organization/o-[a-z0-9]+$`)
 	unitPattern    = regexp.MustCompile(`^arn:aws[a-z-]*:organizations::[0-9]{12}:ou/o-[a-z0-9]+/ou-[a-z0-9-]+$`)
@@ -94,21 +93,21 @@ func stagePublishAttribute() schema.SingleNestedAttribute {
 
 // placementAttributes say where an image is copied, and who may launch it.
 func placementAttributes(image, needs string) map[string]schema.Attribute {
-	list := func(text string, each *regexp.Regexp, what string) schema.ListAttribute {
+	list := func(text string, each validator.String) schema.ListAttribute {
 		return schema.ListAttribute{
 			Optional: true, ElementType: types.StringType, MarkdownDescription: text,
-			Validators: []validator.List{listvalidator.SizeAtLeast(1), listvalidator.UniqueValues(), listvalidator.ValueStringsAre(stringvalidator.RegexMatches(each, what))},
+			Validators: []validator.List{listvalidator.SizeAtLeast(1), listvalidator.UniqueValues(), listvalidator.ValueStringsAre(each)},
 		}
 	}
 	return map[string]schema.Attribute{
-		"regions":  list("Regions that get a copy of "+image+", besides the provider's.", regionPattern, "must be a region, as in eu-west-2"),
+		"regions":  list("Regions that get a copy of "+image+", besides the provider's.", isRegion()),
 		"kms_keys": schema.MapAttribute{Optional: true, ElementType: types.StringType, MarkdownDescription: "KMS keys that encrypt the copies, by region. Default: the account's default key for EBS there."},
 		"share_with": schema.SingleNestedAttribute{
 			Optional: true, MarkdownDescription: "Who else may launch the image and its copies. " + needs + ": Penstock grants their use to accounts. For organizations, the policy of the key must grant it.",
 			Attributes: map[string]schema.Attribute{
-				"accounts":             list("Account IDs.", accountPattern, "must be an account's ID of 12 digits"),
-				"organizations":        list("ARNs of organizations.", orgPattern, "must be the ARN of an organization"),
-				"organizational_units": list("ARNs of organizational units.", unitPattern, "must be the ARN of an organizational unit"),
+				"accounts":             list("Account IDs.", stringvalidator.RegexMatches(accountPattern, "must be an account's ID of 12 digits")),
+				"organizations":        list("ARNs of organizations.", stringvalidator.RegexMatches(orgPattern, "must be the ARN of an organization")),
+				"organizational_units": list("ARNs of organizational units.", stringvalidator.RegexMatches(unitPattern, "must be the ARN of an organizational unit")),
 			},
 		},
 		"copy_within":               optional("How soon AWS must finish a copy: 15 minutes to 48 hours, in steps of 15 minutes, such as `30m` or `1h15m`. AWS bills each gigabyte that it copies so. Default: AWS copies when it can.", isCopyTime(), stringvalidator.AlsoRequires(path.MatchRelative().AtParent().AtName("regions"))),

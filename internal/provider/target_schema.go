@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"regexp"
 
 	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/listvalidator"
@@ -55,14 +54,12 @@ type rolloutModel struct {
 	OnFailure types.String `tfsdk:"on_failure"`
 }
 
-var rolePattern = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$`)
-
 func placeAttributes() map[string]schema.Attribute {
 	return map[string]schema.Attribute{
-		"role_arn":        optional("ARN of the role to assume in the account: `TargetRole` of the stack that `penstock bootstrap target` makes there. Default: the account of the provider, by its own credentials.", stringvalidator.RegexMatches(rolePattern, "must be the ARN of a role")),
+		"role_arn":        optional("ARN of the role to assume in the account: `TargetRole` of the stack that `penstock bootstrap target` makes there. Default: the account of the provider, by its own credentials.", isRoleARN()),
 		"reader_role_arn": optional("ARN of the role to assume in the account by whoever only looks at what runs there, as approvers and launchers do with `penstock status` and the board: `TargetReaderRole` of that stack. A change takes effect at once, and replaces nothing. Default: that of `role_arn`, which deployers alone may assume.", isRoleARN()),
-		"external_id":     optional("External ID that the trust policies of the roles ask for.", stringvalidator.LengthBetween(2, 1224)),
-		"region":          optional("Region. Default: that of the provider.", stringvalidator.RegexMatches(regionPattern, "must be a region, as in eu-west-2")),
+		"external_id":     optional("External ID that the trust policies of the roles ask for.", isExternalID()),
+		"region":          optional("Region. Default: that of the provider.", isRegion()),
 		"stack":           optional("Name of the stack there that `penstock bootstrap target` made. Default: the name of the provider's stack.", stringvalidator.LengthAtLeast(1)),
 		"kms_key":         optional("KMS key of the provider's account, in that region, that encrypts the copies of images. An account that is not the provider's needs one. Default: the account's default key for EBS there.", stringvalidator.LengthAtLeast(1)),
 	}

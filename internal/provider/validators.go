@@ -5,6 +5,7 @@ package provider
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"path"
@@ -16,6 +17,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/forge"
 	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
@@ -219,7 +221,25 @@ func isSecurityGroup() validator.String {
 }
 
 func isRoleARN() validator.String {
-	return stringvalidator.RegexMatches(regexp.MustCompile(`^arn:[a-z-]+:iam::[0-9]{12}:role/.+$`), `must be the ARN of a role, such as "arn:aws:iam::123456789012:role/deployer"`)
+	return matches(cloud.IsRoleARN, `must be the ARN of a role, such as "arn:aws:iam::123456789012:role/deployer"`)
+}
+
+func isExternalID() validator.String {
+	return matches(cloud.IsExternalID, "must be an external ID: "+cloud.ExternalIDs)
+}
+
+func isRegion() validator.String {
+	return matches(cloud.IsRegion, `must be a region, such as "eu-west-2"`)
+}
+
+// matches accepts what a function does.
+func matches(is func(string) bool, want string) validator.String {
+	return check{want, func(value string) error {
+		if !is(value) {
+			return errors.New(want)
+		}
+		return nil
+	}}
 }
 
 func isHTTPURL() validator.String {

@@ -40,6 +40,7 @@ type account struct {
 	copyFailing  map[string]string          // why copies end as failed, by region
 	commands     map[string]*command        // by ID, then instance
 	templates    map[string]template        // launch templates by ID and by name
+	unversioned  map[string]bool            // versions of launch templates that were deleted, as "ID number"
 	groups       map[string]template        // of Auto Scaling groups by name
 	members      map[string][]string        // instances of Auto Scaling groups by name
 	ending       map[string]time.Time       // until when groups that are deleted are shown, by name
@@ -73,10 +74,12 @@ type account struct {
 	given        map[string]string          // what that was given
 	stack        *roles                     // evaluated from them; nil until it is needed
 	keyPolicies  map[string]iamtest.Policy  // of keys, by ARN
+	grantKnown   map[string]time.Time       // when KMS knows a grant, by ID
 	policies     map[string]iamtest.Policy  // managed ones, by ARN
 	organization iamtest.Policy             // that bounds its roles; nil for none
 	defaultKey   string                     // of EBS; empty is that of AWS
 	lacking      map[string]string          // why subnets take no instances: error codes, by subnet
+	closed       map[string]bool            // regions that are not enabled
 	lender       string                     // account that shares its subnets with this one; empty for none
 	certificates map[string]tls.Certificate // of load balancers, by ARN
 }
@@ -94,7 +97,7 @@ func (s *server) add(c *Cloud) {
 		launches: map[string]launch{}, instances: map[string]*instance{}, images: map[string]image{}, commands: map[string]*command{}, reports: map[string]*report{}, copyPace: map[string]time.Duration{}, copyFailing: map[string]string{},
 		templates: map[string]template{}, groups: map[string]template{}, members: map[string][]string{}, ending: map[string]time.Time{},
 		targets: map[string]target{}, balancers: map[string]*balancer{}, alarms: map[string]cbor.Map{}, alarmTags: map[string]cbor.List{}, attached: map[string]*attached{}, groupTargets: map[string][]string{}, stacks: map[string]string{}, spoiled: map[string]string{}, rolledBack: map[string]rollback{}, keys: map[string]string{}, schedules: map[string]schedule{}, scheduled: map[string]bool{}, snapshots: map[string]map[string]bool{}, listeners: map[string]*listener{},
-		projects: map[string]Project{}, builds: map[string]*build{}, started: map[string]started{}, made: map[string]time.Time{}, repeats: map[string]answer{}, sessions: map[string]*session{}, quotas: map[string]float64{}, given: map[string]string{}, keyPolicies: map[string]iamtest.Policy{}, policies: map[string]iamtest.Policy{}, certificates: map[string]tls.Certificate{},
+		projects: map[string]Project{}, builds: map[string]*build{}, started: map[string]started{}, made: map[string]time.Time{}, repeats: map[string]answer{}, sessions: map[string]*session{}, quotas: map[string]float64{}, given: map[string]string{}, keyPolicies: map[string]iamtest.Policy{}, policies: map[string]iamtest.Policy{}, certificates: map[string]tls.Certificate{}, closed: map[string]bool{}, grantKnown: map[string]time.Time{}, unversioned: map[string]bool{},
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -148,6 +148,8 @@ type Pace struct {
 	Parameter time.Duration
 	// Report is how long a report on the accounts that use an image takes.
 	Report time.Duration
+	// Grant is how long KMS does not know a grant on one of the account's keys, once it was made.
+	Grant time.Duration
 }
 
 // Fault makes requests fail. It is used up when it has struck Times times.

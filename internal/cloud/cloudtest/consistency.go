@@ -73,18 +73,7 @@ func (a *account) hide(body, set string, id *regexp.Regexp) string {
 		return body
 	}
 	var shown strings.Builder
-	depth, begin := 0, 0 // items have items in them
-	for _, tag := range itemTag.FindAllStringIndex(items, -1) {
-		if items[tag[0]+1] != '/' {
-			if depth++; depth == 1 {
-				begin = tag[0]
-			}
-			continue
-		}
-		if depth--; depth > 0 {
-			continue
-		}
-		item := items[begin:tag[1]]
+	for item := range eachItem(items) {
 		if m := id.FindStringSubmatch(item); m == nil || a.seen(m[1]) {
 			shown.WriteString(item)
 		}

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/iamtest"
 )
@@ -150,7 +151,7 @@ func ofAWS(alias string) bool { return strings.HasPrefix(alias, "alias/aws/") }
 
 // granted returns the grants of a key as a policy.
 func (n naming) granted(key string) (p iamtest.Policy) {
-	for _, g := range n.grants(key) {
+	for _, g := range n.known(key) {
 		s := iamtest.Statement{Effect: "Allow", Principals: map[string][]string{"AWS": {g.GranteePrincipal}}}
 		for _, operation := range g.Operations {
 			s.Actions = append(s.Actions, "kms:"+operation)
@@ -190,6 +191,27 @@ func (n naming) grants(key string) []grant {
 	return list.Grants
 }
 
+// known returns the grants of a key that KMS knows by now, wherever it is asked.
+func (n naming) known(key string) []grant {
+	return slices.DeleteFunc(n.grants(key), func(g grant) bool {
+		n.a.mu.Lock()
+		defer n.a.mu.Unlock()
+		return time.Now().Before(n.a.grantKnown[g.GrantId])
+	})
+}
+
+// makeGrant makes a grant of the account's, which KMS knows after a time.
+func (a *account) makeGrant(r *request) answer {
+	got := a.server.forward(r)
+	var made struct{ GrantId string } //nolint:revive // as AWS has it
+	if later := a.cloud.paced().Grant; later > 0 && json.Unmarshal(got.body, &made) == nil && made.GrantId != "" {
+		a.mu.Lock()
+		a.grantKnown[made.GrantId] = time.Now().Add(later)
+		a.mu.Unlock()
+	}
+	return got
+}
+
 // onKeys answers requests to KMS: those that name a key of another account get there. Who
 // may make a grant by a grant only can't give away more than it has.
 func (a *account) onKeys(r *request) answer {
@@ -204,6 +226,9 @@ func (a *account) onKeys(r *request) answer {
 		r.body = bytes.ReplaceAll(r.body, []byte(in.KeyId), []byte(id))
 		return a.server.forward(r)
 	}
+	if r.action == "ReplicateKey" && !strings.Contains(in.KeyId, "mrk-") {
+		return r.fail(http.StatusBadRequest, "UnsupportedOperationException", in.KeyId+" is not a multi-Region primary key.")
+	}
 	of := a.keyAccount(in.KeyId)
 	there := *r
 	there.account = of
@@ -211,6 +236,9 @@ func (a *account) onKeys(r *request) answer {
 		if made, ok := (naming{&there, of}).again(in); ok {
 			return made
 		}
+	}
+	if of == a && r.action == "CreateGrant" {
+		return a.makeGrant(r)
 	}
 	if of == a {
 		return naming{r, a}.managed(in.KeyId, a.server.forward(r))
@@ -220,7 +248,7 @@ func (a *account) onKeys(r *request) answer {
 	of.mu.Unlock()
 	if r.action == "CreateGrant" && !named {
 		has := map[string]bool{}
-		for _, g := range (naming{&there, of}).grants(in.KeyId) {
+		for _, g := range (naming{&there, of}).known(in.KeyId) {
 			if g.GranteePrincipal == "arn:aws:iam::"+a.cloud.ID+":root" {
 				for _, operation := range g.Operations {
 					has[operation] = true
@@ -232,6 +260,9 @@ func (a *account) onKeys(r *request) answer {
 				return r.deny("a grant lets the account " + a.cloud.ID + " make grants on " + in.KeyId + ", and not for " + operation + ", which it does not have itself")
 			}
 		}
+	}
+	if r.action == "CreateGrant" {
+		return of.makeGrant(&there)
 	}
 	return a.server.forward(&there)
 }

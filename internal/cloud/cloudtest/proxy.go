@@ -63,7 +63,11 @@ func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	var refused *answer
 	if r.account != nil {
 		var actions []string
-		if refused = r.account.expired(r); refused == nil {
+		refused = r.account.outside(r)
+		if refused == nil {
+			refused = r.account.expired(r)
+		}
+		if refused == nil {
 			refused = r.account.unfit(r)
 		}
 		if refused == nil {
@@ -176,7 +180,8 @@ func (s *server) answer(r *request) answer {
 		"ec2/CopyImage": images.copyImage, "ec2/DeregisterImage": images.deregisterImage,
 		"ec2/ModifyImageAttribute":                          images.modifyImageAttribute,
 		"ec2/DescribeImageAttribute":                        images.describeImageAttribute,
-		"ec2/DescribeLaunchTemplateVersions":                a.describeLaunchTemplateVersions,
+		"ec2/DescribeLaunchTemplateVersions":                a.versionsLeft,
+		"ec2/DeleteLaunchTemplateVersions":                  a.deleteVersions,
 		"ec2/DescribeSnapshots":                             images.describeSnapshots,
 		"ec2/ModifySnapshotAttribute":                       images.modifySnapshotAttribute,
 		"ec2/DescribeSnapshotAttribute":                     images.describeSnapshotAttribute,

@@ -181,7 +181,7 @@ func (a *account) templatesWith(r *request, image string, depth int) (ids []stri
 			} `xml:"launchTemplateVersionSet>item"`
 		}
 		got := a.query(r, "ec2", "DescribeLaunchTemplateVersions", url.Values{"LaunchTemplateId": {string(m[1])}})
-		if err := encoding.Unmarshal(a.lentVersions(got.body), &all); err != nil {
+		if err := encoding.Unmarshal(a.undeleted(a.lentVersions(got.body)), &all); err != nil {
 			a.cloud.logf("versions of launch templates: %v", err)
 		}
 		newest := 0
@@ -277,8 +277,12 @@ func (a imageAPI) usageReports(r *request) answer {
 		default:
 			entries.WriteString(strings.ReplaceAll(made.entries, "REPORT", id))
 		}
-		fmt.Fprintf(&items, "<item><reportId>%s</reportId><imageId>%s</imageId><state>%s</state><stateReason>%s</stateReason><creationTime>%s</creationTime></item>",
-			id, made.image, state, escape(made.failed), made.made.UTC().Format(time.RFC3339))
+		var tags strings.Builder
+		for key, value := range made.tags {
+			fmt.Fprintf(&tags, "<item><key>%s</key><value>%s</value></item>", escape(key), escape(value))
+		}
+		fmt.Fprintf(&items, "<item><reportId>%s</reportId><imageId>%s</imageId><state>%s</state><stateReason>%s</stateReason><creationTime>%s</creationTime><tagSet>%s</tagSet></item>",
+			id, made.image, state, escape(made.failed), made.made.UTC().Format(time.RFC3339), tags.String())
 	}
 	if r.action == "DescribeImageUsageReports" {
 		return xml(http.StatusOK, head+"<imageUsageReportSet>"+items.String()+"</imageUsageReportSet>"+tail)
@@ -293,6 +297,10 @@ func (a imageAPI) createReport(r *request, head, tail string) answer {
 	if found := a.query(r, "ec2", "DescribeImages", url.Values{"ImageId.1": {id}, "Owner.1": {"self"}}); !strings.Contains(string(found.body), id) {
 		return r.fail(http.StatusBadRequest, "InvalidAMIID.NotFound", "The image id '["+id+"]' does not exist")
 	}
+	depth := 20
+	if asked := referenceTypes(r.form)["ec2:LaunchTemplate"]; len(asked) > 0 {
+		depth, _ = strconv.Atoi(asked[0])
+	}
 	var entries strings.Builder
 	for _, other := range a.server.others(a.account) {
 		n := 0
@@ -301,7 +309,7 @@ func (a imageAPI) createReport(r *request, head, tail string) answer {
 				n++
 			}
 		}
-		for kind, n := range map[string]int{"ec2:Instance": n, "ec2:LaunchTemplate": len(other.templatesWith(r, id, 20))} {
+		for kind, n := range map[string]int{"ec2:Instance": n, "ec2:LaunchTemplate": len(other.templatesWith(r, id, depth))} {
 			if n > 0 {
 				fmt.Fprintf(&entries, "<item><reportId>REPORT</reportId><imageId>%s</imageId><resourceType>%s</resourceType><accountId>%s</accountId><usageCount>%d</usageCount></item>", id, kind, other.cloud.ID, n)
 			}
@@ -315,6 +323,11 @@ func (a imageAPI) createReport(r *request, head, tail string) answer {
 			return mismatch(r)
 		}
 		return before.answer
+	}
+	for _, other := range a.reports { // AWS's reference lists no code for it
+		if other.image == id && other.region == r.region && time.Now().Before(other.ready) {
+			return r.fail(http.StatusBadRequest, "ImageUsageReportLimitExceeded", "There is a pending report on image "+id+", and there can be one at a time")
+		}
 	}
 	a.reported++
 	made := fmt.Sprintf("amiur-%017d", a.reported)

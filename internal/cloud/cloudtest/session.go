@@ -126,6 +126,9 @@ func (a *account) begin(r *request, chained bool) answer {
 	if of == nil {
 		return r.deny("there is no role " + r.form.Get("RoleArn"))
 	}
+	if of.isClosed(r.region) {
+		return r.fail(http.StatusForbidden, "RegionDisabledException", "STS is not activated in this region for account:"+of.cloud.ID+". Your account administrator can activate STS in this region using the IAM Console.")
+	}
 	longest, seconds := 3600, 3600
 	if set, ok := of.roles().stack.Properties(name)["MaxSessionDuration"].(string); ok && !chained {
 		longest, _ = strconv.Atoi(set)

@@ -194,6 +194,37 @@ func TestSingleElsewhere(t *testing.T) {
 	}
 }
 
+// KMS knows a new grant minutes later. Who needs it waits, and is told; single instances and
+// groups alike.
+func TestGrantIsNew(t *testing.T) {
+	t.Parallel()
+	home := newBed(t)
+	key := home.key("alias/penstock/images")
+	there, _ := newTarget(home, key)
+	t.Cleanup(there.wantNothing)
+	made := home.request("e-acceptance", "f-acceptance", home.encrypted(key))
+	made.Artifact, made.Service.Install = home.file("the artifact"), `cp "$PENSTOCK_ARTIFACT" version`
+	_, err := home.Prepare(t.Context(), made)
+	home.must(err)
+	image, err := home.Bake(t.Context(), pipeline.BakeRequest{Token: "r-app", Name: "acceptance", Environment: "e-acceptance", Log: home.log})
+	home.must(err)
+	home.must(home.Destroy(t.Context(), "e-acceptance"))
+	for name, r := range map[string]pipeline.FleetRequest{"single": there.request("e-1", "f-1", image.ID), "group": there.persistent("f-2", image.ID)} {
+		before := len(there.log.String())
+		home.cloud.SetPace(cloudtest.Pace{Grant: 2 * time.Second})
+		home.sharedWith(image.ID, there)
+		home.cloud.SetPace(cloudtest.Pace{}) // that to Auto Scaling is known at once
+		_, err = there.Prepare(t.Context(), r)
+		there.must(err)
+		if log := there.log.String()[before:]; !strings.Contains(log, "AWS KMS does not let account "+there.cloud.ID+" use the key "+key+" yet") {
+			t.Errorf("%s: who waits is told: %s", name, log)
+		}
+		there.must(there.Destroy(t.Context(), "e-1"))
+		_, err = home.Publish(t.Context(), pipeline.PublishRequest{Image: image.ID, Log: home.log, Labels: pipeline.Labels{Pipeline: "shop", Stage: "image/base", Run: "r-1"}}) // withdraws the grant
+		home.must(err)
+	}
+}
+
 // A target in another region has a copy there, with the key that it asks for, that its account
 // alone may launch. What can't be is refused before anything is copied.
 func TestPublishToTargets(t *testing.T) {

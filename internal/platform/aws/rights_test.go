@@ -101,6 +101,7 @@ func TestScalingWithKeys(t *testing.T) {
 	})
 	owner.must(err)
 	consumer.cloud.SetDefaultKey(own)
+	consumer.Platform = New(Options{Config: consumer.cloud.Config(), Settings: consumer.stack.Settings, Pause: consumer.stack.Pause, Current: consumer.leases.current, Grants: time.Second})
 	deploy := func(fleet string) error {
 		fr := consumer.persistent(fleet, baked.ID)
 		fr.Service.HealthCheck.StartTimeout = time.Second

@@ -79,7 +79,7 @@ type Fleets struct {
 
 // New returns the fleets of an installation.
 func New(s *stack.Stack, instances *instance.Instances) *Fleets {
-	k := &keys{stack: s, instances: instances, kms: kms.NewFromConfig(s.Config)}
+	k := &keys{stack: s, instances: instances, kms: kms.NewFromConfig(s.Config), limit: cmp.Or(s.Grants, grantLimit)}
 	return &Fleets{
 		stack: s, instances: instances, keys: k,
 		services:  &services{stack: s, instances: instances},

@@ -19,6 +19,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/awstest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/instance"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/platformtest"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 func TestMain(m *testing.M) {
@@ -76,7 +77,7 @@ func TestGrantScaling(t *testing.T) {
 	root, err := b.Instances.RootVolume(t.Context(), b.Image(instance.ID(one)))
 	b.Must(err)
 	for range 2 {
-		b.Must(f.keys.grant(t.Context(), root.Of, scalingRole))
+		b.Must(f.keys.grant(t.Context(), nil, root.Of, scalingRole))
 	}
 	out, err := client.ListGrants(t.Context(), &kms.ListGrantsInput{KeyId: key.KeyMetadata.KeyId})
 	b.Must(err)
@@ -84,6 +85,32 @@ func TestGrantScaling(t *testing.T) {
 	if len(out.Grants) == 0 || !strings.HasSuffix(aws.ToString(out.Grants[0].GranteePrincipal), role) {
 		t.Errorf("the grants are %+v", out.Grants)
 	}
+}
+
+// A key of another account that allows nothing is waited for, and refused with the remedy.
+func TestGrantByKeyOfAnother(t *testing.T) {
+	t.Parallel()
+	b, other := awstest.New(t), cloudtest.New(t)
+	f := New(b.Stack, b.Instances)
+	f.keys.limit = 200 * time.Millisecond
+	key, err := kms.NewFromConfig(other.Own()).CreateKey(t.Context(), &kms.CreateKeyInput{})
+	b.Must(err)
+	arn := aws.ToString(key.KeyMetadata.Arn)
+	b.Cloud.SetDefaultKey(arn)
+	root, err := b.Instances.RootVolume(t.Context(), cloudtest.BaseImage)
+	b.Must(err)
+	var log strings.Builder
+	err = f.keys.grant(t.Context(), &log, root.Of, scalingRole)
+	if pipeline.CodeOf(err) != pipeline.CodeNotAllowed || !strings.Contains(reason.Hint(err), arn) || !strings.Contains(log.String(), "for up to 200ms") || b.Cloud.Count()["DescribeKey"] < 2 {
+		t.Errorf("%v (%s), after %d looks, with the log %q", err, reason.Hint(err), b.Cloud.Count()["DescribeKey"], &log)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := f.keys.grant(ctx, nil, root.Of, scalingRole); pipeline.CodeOf(err) != pipeline.CodeCancelled {
+		t.Errorf("cancelled: %v", err)
+	}
+	root.Of.Public, root.Of.OwnerId = aws.Bool(false), aws.String(other.ID)
+	b.Must(f.keys.await(t.Context(), &log, root.Of)) // the launch says why
 }
 
 // The kind of an environment follows from what is asked for, and then from what there is.

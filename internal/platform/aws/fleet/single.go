@@ -39,15 +39,6 @@ func deadline(expires time.Time) time.Time {
 // Prepare brings up an instance.
 func (e *single) Prepare(ctx context.Context, r *pipeline.FleetRequest) (_ pipeline.Fleet, err error) {
 	first := r.Artifact != "" || r.DataFrom != "" || len(r.Hooks) > 0 // something has to run before the service
-	if r.Machine.Spot {
-		root, err := e.instances.RootVolume(ctx, r.Image)
-		if err != nil {
-			return pipeline.Fleet{}, err
-		}
-		if err := e.keys.grant(ctx, root.Of, spotRole); err != nil {
-			return pipeline.Fleet{}, err
-		}
-	}
 	if len(r.TargetGroups) > 0 {
 		stack.Logf(r.Log, "note: the instance joins no target group of the module: only a persistent environment's do")
 	}
@@ -55,6 +46,12 @@ func (e *single) Prepare(ctx context.Context, r *pipeline.FleetRequest) (_ pipel
 		Token: r.Fleet, Image: r.Image, Type: r.InstanceType, UserData: instance.UserData(deadline(r.ExpiresAt), firstBoot(serviceEnv(*r), port(r.Service), first)),
 		Tags: e.stack.TagsOf(r.Labels, tagsOf(ctx, *r)), Access: access(e.stack.Settings, *r),
 		Volume: r.Machine.Volume, Hops: hops(*r), Spot: r.Machine.Spot, Subnets: r.Subnets,
+		Keys: func(ctx context.Context, image types.Image) error {
+			if r.Machine.Spot {
+				return e.keys.grant(ctx, r.Log, image, spotRole)
+			}
+			return e.keys.await(ctx, r.Log, image)
+		},
 	})
 	if err != nil {
 		return pipeline.Fleet{}, err

@@ -35,11 +35,11 @@ func (l *templates) create(ctx context.Context, r pipeline.FleetRequest) (string
 	if err != nil {
 		return "", err
 	}
-	if err := l.keys.grant(ctx, root.Of, scalingRole); err != nil {
+	if err := l.keys.grant(ctx, r.Log, root.Of, scalingRole); err != nil {
 		return "", err
 	}
 	if r.Machine.Spot {
-		if err := l.keys.grant(ctx, root.Of, spotRole); err != nil {
+		if err := l.keys.grant(ctx, r.Log, root.Of, spotRole); err != nil {
 			return "", err
 		}
 	}

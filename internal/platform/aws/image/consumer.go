@@ -177,13 +177,34 @@ func (r regional) templateVersions(ctx context.Context) ([]types.LaunchTemplateV
 		}
 	}
 	for _, id := range stack.Sorted(named) {
-		found, err := r.versionsOf(ctx, &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateId: aws.String(id), Versions: named[id]})
-		if err != nil && !cloud.IsNotFound(err) { // a group may outlive its template
+		found, err := r.versionsNamed(ctx, id, named[id])
+		if err != nil {
 			return nil, err
 		}
 		all = append(all, found...)
 	}
 	return all, nil
+}
+
+// versionsNamed returns those of some versions of a launch template that are there: a group may
+// outlive its template, or the version that it names. AWS refuses all versions for one that is
+// not there, so that each is asked for alone then.
+func (r regional) versionsNamed(ctx context.Context, id string, numbers []string) ([]types.LaunchTemplateVersion, error) {
+	list, err := r.versionsOf(ctx, &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateId: aws.String(id), Versions: numbers})
+	switch {
+	case !cloud.IsNotFound(err):
+		return list, err
+	case len(numbers) == 1 || !cloud.Is(err, "InvalidLaunchTemplateId.VersionNotFound"):
+		return nil, nil
+	}
+	for _, number := range numbers {
+		one, err := r.versionsNamed(ctx, id, []string{number})
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, one...)
+	}
+	return list, nil
 }
 
 // versionsOf returns versions of launch templates.

@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/platform/aws/stack"
 	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
 )
 
@@ -27,6 +29,10 @@ import (
 const (
 	// reportLimit is how long a removal waits for a report. A later one goes on with it.
 	reportLimit = 5 * time.Minute
+	// reportDepth is in how many versions of a launch template, from the newest one on, other
+	// accounts count as users. It is AWS's own default. AWS would look at 10,000, and whoever makes
+	// a version for each image would then keep them all.
+	reportDepth = 20
 	// reportAge is how old a report may be that an earlier removal did not read.
 	reportAge = time.Hour
 )
@@ -65,13 +71,17 @@ func (r regional) elsewhere(ctx context.Context, image types.Image) (by []string
 }
 
 // report returns the report on an image that is made or being made, and asks for one where there
-// is none that is young enough.
+// is none that is young enough. It returns CodeConflict while somebody else's is being made: AWS
+// makes one at a time on an image, and what others have asked for may leave out what matters here.
 func (r regional) report(ctx context.Context, id string) (string, error) {
-	out, err := r.ec2.DescribeImageUsageReports(ctx, &ec2.DescribeImageUsageReportsInput{ImageIds: []string{id}, Filters: []types.Filter{r.stack.Mine()}})
+	all, err := r.reportsOn(ctx, id)
 	if err != nil {
 		return "", err
 	}
-	for _, had := range out.ImageUsageReports {
+	for _, had := range all {
+		if !r.own(had) {
+			continue
+		}
 		report := aws.ToString(had.ReportId)
 		if aws.ToString(had.State) != "error" && r.stack.Now().Sub(aws.ToTime(had.CreationTime)) < reportAge {
 			return report, nil
@@ -80,19 +90,60 @@ func (r regional) report(ctx context.Context, id string) (string, error) {
 			return "", err
 		}
 	}
+	if err := r.vacant(id, all); err != nil {
+		return "", err
+	}
 	made, err := r.ec2.CreateImageUsageReport(ctx, &ec2.CreateImageUsageReportInput{
 		// The token of the same image would be that of a report that was read, and is gone. One
 		// whose answer is lost is found by its tags.
 		ImageId: aws.String(id), ClientToken: aws.String(rand.Text()),
-		ResourceTypes: []types.ImageUsageResourceTypeRequest{{ResourceType: aws.String("ec2:Instance")}, {ResourceType: aws.String("ec2:LaunchTemplate")}},
+		ResourceTypes: []types.ImageUsageResourceTypeRequest{{ResourceType: aws.String("ec2:Instance")}, {
+			ResourceType:        aws.String("ec2:LaunchTemplate"),
+			ResourceTypeOptions: []types.ImageUsageResourceTypeOptionRequest{{OptionName: aws.String("version-depth"), OptionValues: []string{strconv.Itoa(reportDepth)}}},
+		}},
 		TagSpecifications: []types.TagSpecification{{
 			ResourceType: types.ResourceTypeImageUsageReport, Tags: r.stack.TagsOf(pipeline.Labels{}, nil),
 		}},
 	})
-	if err != nil {
-		return "", err
+	if err == nil {
+		return aws.ToString(made.ReportId), nil
 	}
-	return aws.ToString(made.ReportId), nil
+	// AWS's reference lists no code for a second report: somebody may have asked meanwhile.
+	if now, looked := r.reportsOn(ctx, id); looked == nil {
+		if taken := r.vacant(id, now); taken != nil {
+			return "", taken
+		}
+	}
+	return "", err
+}
+
+// reportsOn returns all reports on an image.
+func (r regional) reportsOn(ctx context.Context, id string) (list []types.ImageUsageReport, err error) {
+	pages := ec2.NewDescribeImageUsageReportsPaginator(r.ec2, &ec2.DescribeImageUsageReportsInput{ImageIds: []string{id}})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, page.ImageUsageReports...)
+	}
+	return list, nil
+}
+
+// own reports whether a report is this installation's.
+func (r regional) own(report types.ImageUsageReport) bool {
+	return stack.Tag(report.Tags, stack.TagStack) == r.stack.Settings.Stack
+}
+
+// vacant returns CodeConflict where a report of somebody else's is being made on an image.
+func (r regional) vacant(id string, reports []types.ImageUsageReport) error {
+	for _, one := range reports {
+		if aws.ToString(one.State) == "pending" && !r.own(one) {
+			return pipeline.Errorf(pipeline.CodeConflict, "remove image "+id, "it counts as in use, because AWS makes one report on it at a time in %s, and somebody else's, %s, is being made", r.region, aws.ToString(one.ReportId)).
+				WithHint("Clean up again when that is made.")
+		}
+	}
+	return nil
 }
 
 // awaitReport waits until a report is made. It returns CodeConflict for one that AWS can't make,

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+	groups "github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
@@ -60,6 +62,34 @@ func TestReportTakesLong(t *testing.T) {
 	b.Must(m.Remove(t.Context(), id))
 	if n := b.Cloud.Reports(); n != 0 {
 		t.Errorf("%d reports are left", n)
+	}
+}
+
+// AWS makes one report on an image at a time. While somebody else's is being made the image counts
+// as in use, also where they ask at the same time; once it is made it does not matter, and stays.
+func TestReportOfOthers(t *testing.T) {
+	t.Parallel()
+	b, m, id := shared(t, time.Minute)
+	ask := func() {
+		_, err := ec2.NewFromConfig(b.Cloud.Own()).CreateImageUsageReport(t.Context(), &ec2.CreateImageUsageReportInput{
+			ImageId: aws.String(id), ResourceTypes: []types.ImageUsageResourceTypeRequest{{ResourceType: aws.String("ec2:Instance")}},
+		})
+		b.Must(err)
+	}
+	b.Cloud.SetPace(cloudtest.Pace{Report: time.Hour})
+	ask()
+	conflict(t, m.Remove(t.Context(), id), "counts as in use", "somebody else's, amiur-", "Clean up again")
+	if n := b.Cloud.Count()["CreateImageUsageReport"]; n != 1 {
+		t.Errorf("%d reports were asked for", n)
+	}
+	b.Cloud.FinishReports()
+	b.Cloud.Fail(cloudtest.Fault{Action: "CreateImageUsageReport", Slow: time.Nanosecond, Do: ask}) // just before
+	conflict(t, m.Remove(t.Context(), id), "counts as in use", "somebody else's, amiur-")
+	b.Cloud.FinishReports()
+	b.Cloud.SetPace(cloudtest.Pace{})
+	b.Must(m.Remove(t.Context(), id))
+	if n := b.Cloud.Reports(); n != 2 {
+		t.Errorf("%d reports of others are left", n)
 	}
 }
 
@@ -127,6 +157,45 @@ func TestReferences(t *testing.T) {
 		_, err := client.DeleteLaunchTemplate(t.Context(), &ec2.DeleteLaunchTemplateInput{LaunchTemplateId: l.LaunchTemplateId})
 		b.Must(err)
 	}
+	b.Must(m.Remove(t.Context(), id))
+}
+
+// A group may name a version of a launch template that was deleted. It keeps no image, and hides
+// none of the other versions that groups name.
+func TestVersionIsGone(t *testing.T) {
+	t.Parallel()
+	b := awstest.New(t)
+	m := New(b.Stack, b.Instances)
+	id := b.Image(b.Machine(""))
+	b.Cloud.Terminate(b.Cloud.Running()...)
+	client, scaling := ec2.NewFromConfig(b.Cloud.Own()), autoscaling.NewFromConfig(b.Cloud.Own())
+	made, err := client.CreateLaunchTemplate(t.Context(), &ec2.CreateLaunchTemplateInput{LaunchTemplateName: aws.String("theirs"), LaunchTemplateData: &types.RequestLaunchTemplateData{ImageId: aws.String(id)}})
+	b.Must(err)
+	template := made.LaunchTemplate.LaunchTemplateId
+	for range 2 {
+		_, err = client.CreateLaunchTemplateVersion(t.Context(), &ec2.CreateLaunchTemplateVersionInput{LaunchTemplateId: template, LaunchTemplateData: &types.RequestLaunchTemplateData{ImageId: aws.String(cloudtest.BaseImage)}})
+		b.Must(err)
+	}
+	_, err = client.ModifyLaunchTemplate(t.Context(), &ec2.ModifyLaunchTemplateInput{LaunchTemplateId: template, DefaultVersion: aws.String("3")})
+	b.Must(err)
+	for _, version := range []string{"1", "2"} {
+		_, err = scaling.CreateAutoScalingGroup(t.Context(), &autoscaling.CreateAutoScalingGroupInput{
+			AutoScalingGroupName: aws.String("theirs-" + version), MinSize: aws.Int32(0), MaxSize: aws.Int32(1), DesiredCapacity: aws.Int32(0), AvailabilityZones: []string{cloudtest.Region + "a"},
+			LaunchTemplate: &groups.LaunchTemplateSpecification{LaunchTemplateId: template, Version: aws.String(version)},
+		})
+		b.Must(err)
+	}
+	forget := func(version string) {
+		t.Helper()
+		out, err := client.DeleteLaunchTemplateVersions(t.Context(), &ec2.DeleteLaunchTemplateVersionsInput{LaunchTemplateId: template, Versions: []string{version}})
+		b.Must(err)
+		if len(out.SuccessfullyDeletedLaunchTemplateVersions) != 1 {
+			t.Fatalf("version %s was not deleted", version)
+		}
+	}
+	forget("2")
+	conflict(t, m.Remove(t.Context(), id), "launch template theirs in")
+	forget("1")
 	b.Must(m.Remove(t.Context(), id))
 }
 

@@ -32,7 +32,7 @@ var KeyOperations = []kmstypes.GrantOperation{
 
 // keyHint is the remedy when who launches may not use a volume's key, of which EC2 says no more
 // than that the client was wrong.
-const keyHint = "Give the key an alias below alias/penstock/, or give its ARN to the stack as one of the image keys. A key of another account must allow this one, too. " +
+const keyHint = "Give the key an alias below alias/penstock/ in its region, or give its ARN to the stack as one of the image keys. A key of another account must allow this one, too. " +
 	"What a new grant allows, AWS may know only minutes later."
 
 // KeyHint returns the remedy when who launches may not use the key of a volume: one of those

@@ -34,6 +34,8 @@ type Launch struct {
 	Hops     int // of answers of the metadata service; 0 means 1
 	Spot     bool
 	Subnets  []string // that it may be in; none: the installation's
+	// Keys makes the keys of the image's volumes usable, before the launch; nil: nothing has to.
+	Keys func(context.Context, types.Image) error
 }
 
 const opLaunch = "launch instance"
@@ -48,6 +50,11 @@ func (i *Instances) Run(ctx context.Context, l Launch) (types.Instance, error) {
 	}
 	if l.KMSKey != "" { // who may not look may use it all the same
 		if _, err := i.Key(ctx, opLaunch, l.KMSKey); pipeline.CodeOf(err) == pipeline.CodeFailed {
+			return types.Instance{}, err
+		}
+	}
+	if l.Keys != nil {
+		if err := l.Keys(ctx, root.Of); err != nil {
 			return types.Instance{}, err
 		}
 	}

@@ -64,7 +64,7 @@ func (s *Stack) Schedule(ctx context.Context, id string, at time.Time, e Ending)
 		return pipeline.Errorf(pipeline.CodeInternal, op, "%w", err)
 	}
 	target := &types.Target{
-		Arn:         aws.String("arn:" + Partition(s.Config.Region) + ":scheduler:::aws-sdk:" + e.Action),
+		Arn:         aws.String("arn:" + s.Settings.partition(s.Config.Region) + ":scheduler:::aws-sdk:" + e.Action),
 		RoleArn:     aws.String(s.Settings.ends(e)),
 		Input:       aws.String(string(input)),
 		RetryPolicy: &types.RetryPolicy{MaximumRetryAttempts: aws.Int32(20)},

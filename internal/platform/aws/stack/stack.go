@@ -17,9 +17,11 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/aws/aws-sdk-go-v2/service/scheduler"
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
 )
@@ -68,6 +70,20 @@ func (s Settings) Account() string {
 	return ""
 }
 
+// partition returns the partition that the stack is in: that of an ARN of its own, else that of
+// the region.
+func (s Settings) partition(region string) string {
+	if of, err := arn.Parse(s.SchedulerRole); err == nil {
+		return of.Partition
+	}
+	return Partition(region)
+}
+
+// ServiceLinkedRole returns the ARN of the role that a service of AWS has in the account.
+func (s *Stack) ServiceLinkedRole(service, name string) string {
+	return "arn:" + s.Settings.partition(s.Config.Region) + ":iam::" + s.Settings.Account() + ":role/aws-service-role/" + service + "/" + name
+}
+
 // DefaultInstanceType is small, of the present generation, and in every region.
 const DefaultInstanceType = "t3.small"
 
@@ -81,6 +97,8 @@ type Options struct {
 	// Pause is the shortest pause between two looks at what is waited for; 0 means
 	// DefaultPause. Tests shorten it.
 	Pause time.Duration
+	// Grants is how long a grant of another account's key is waited for; 0 means five minutes.
+	Grants time.Duration
 	// Instances reports on environments without the health of load balancers' targets.
 	Instances bool
 	// Current refuses, with CodeLeaseLost, leases that others have taken over; nil: none.
@@ -131,12 +149,8 @@ func (s *Stack) Wait(ctx context.Context, what string, limit time.Duration, prob
 
 // Partition returns the partition of a region, as ARNs name it.
 func Partition(region string) string {
-	for prefix, name := range map[string]string{"cn-": "aws-cn", "us-gov-": "aws-us-gov"} {
-		if len(region) > len(prefix) && region[:len(prefix)] == prefix {
-			return name
-		}
-	}
-	return "aws"
+	name, _ := cloud.PartitionOf(region)
+	return name
 }
 
 // Purpose names what files and outputs of commands are for, as the bucket keeps them apart

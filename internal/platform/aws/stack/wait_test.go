@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+
 	"github.com/penstock-io/terraform-provider-penstock/internal/poll"
 )
 
@@ -40,4 +42,18 @@ func TestKnownInTime(t *testing.T) {
 		slices.Sort(late)
 		t.Logf("known after: median %s, worst %s", late[len(late)/2], late[len(late)-1])
 	})
+}
+
+// ARNs are of the partition that the stack's own are of; without one, of that of the region.
+func TestPartitionOfStack(t *testing.T) {
+	t.Parallel()
+	for scheduler, want := range map[string]string{
+		"arn:aws-eusc:iam::123456789012:role/penstock-SchedulerRole": "arn:aws-eusc:iam::123456789012:role/aws-service-role/s.example/Role",
+		"": "arn:aws-iso-e:iam:::role/aws-service-role/s.example/Role",
+	} {
+		s := New(Options{Config: aws.Config{Region: "eu-isoe-west-1"}, Settings: Settings{SchedulerRole: scheduler}})
+		if got := s.ServiceLinkedRole("s.example", "Role"); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
 }
