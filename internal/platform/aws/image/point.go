@@ -32,7 +32,7 @@ const keptLabels = 50
 
 // Point implements pipeline.Images. It looks in all regions before it writes in the first.
 func (m *Images) Point(ctx context.Context, r pipeline.PointRequest) error {
-	name := m.parameterOf(r.Name, r.Labels)
+	name := parameterOf(m.stack, r.Name, r.Labels)
 	regions := stack.Sorted(r.Images)
 	found := make([]*parameter, len(regions))
 	err := sideBySide(regions, func(i int, region string) (err error) {
@@ -59,7 +59,7 @@ func (m *Images) Point(ctx context.Context, r pipeline.PointRequest) error {
 
 // Unpoint implements pipeline.Images.
 func (m *Images) Unpoint(ctx context.Context, r pipeline.UnpointRequest) error {
-	name := m.parameterOf(r.Name, r.Labels)
+	name := parameterOf(m.stack, r.Name, r.Labels)
 	var regions []string
 	for _, region := range r.Regions {
 		regions = append(regions, cmp.Or(region, m.stack.Config.Region))
@@ -84,11 +84,11 @@ func (m *Images) Unpoint(ctx context.Context, r pipeline.UnpointRequest) error {
 }
 
 // parameterOf returns the parameter of a channel: the name itself where it is a path.
-func (m *Images) parameterOf(name string, l pipeline.Labels) string {
+func parameterOf(s *stack.Stack, name string, l pipeline.Labels) string {
 	if strings.HasPrefix(name, "/") {
 		return name
 	}
-	return fmt.Sprintf("/penstock/%s/%s/%s", m.stack.Settings.Stack, l.Pipeline, name)
+	return fmt.Sprintf("/penstock/%s/%s/%s", s.Settings.Stack, l.Pipeline, name)
 }
 
 // parameter is a parameter that exists.

@@ -126,7 +126,10 @@ func (m *Images) Publish(ctx context.Context, r pipeline.PublishRequest) (map[st
 	if err != nil {
 		return nil, err
 	}
-	if err := m.removeOthers(ctx, image, others, r.Log); err != nil {
+	err = sideBySide(stack.Sorted(others), func(_ int, region string) error {
+		return m.in(region).removeOthers(ctx, m.home(), image, others[region], r.Log)
+	})
+	if err != nil {
 		return nil, err
 	}
 	gone := slices.DeleteFunc(before, func(region string) bool { return slices.Contains(want.Regions, region) })

@@ -78,7 +78,7 @@ func (m *Images) removeCopies(ctx context.Context, image types.Image, regions []
 	if len(regions) == 0 {
 		return nil
 	}
-	if err := m.countRemoval(ctx, image); err != nil {
+	if err := m.home().countRemoval(ctx, image); err != nil {
 		return err
 	}
 	id := aws.ToString(image.ImageId)
@@ -95,30 +95,28 @@ func (m *Images) removeCopies(ctx context.Context, image types.Image, regions []
 
 // countRemoval counts that copies of an image are removed, before any is: AWS gives who asks for
 // the same copy again the ID of the one that is gone.
-func (m *Images) countRemoval(ctx context.Context, image types.Image) error {
+func (r regional) countRemoval(ctx context.Context, image types.Image) error {
 	count, _ := strconv.Atoi(stack.Tag(image.Tags, tagRemovals))
-	return m.home().tag(ctx, opPublish, aws.ToString(image.ImageId), map[string]string{tagRemovals: strconv.Itoa(count + 1)})
+	return r.tag(ctx, opPublish, aws.ToString(image.ImageId), map[string]string{tagRemovals: strconv.Itoa(count + 1)})
 }
 
-// removeOthers removes copies that others have replaced. One that is used stays, until the next
-// publication of the image, or its end.
-func (m *Images) removeOthers(ctx context.Context, image types.Image, others map[string][]types.Image, log io.Writer) error {
-	for _, region := range stack.Sorted(others) {
-		for _, c := range others[region] {
-			err := m.in(region).unused(ctx, c)
-			if pipeline.CodeOf(err) == pipeline.CodeConflict {
-				stack.Logf(log, "image %s in %s, with another key, stays while it is used", aws.ToString(c.ImageId), region)
-				continue
-			}
-			if err == nil {
-				err = m.countRemoval(ctx, image)
-			}
-			if err == nil {
-				err = m.in(region).remove(ctx, c)
-			}
-			if err != nil {
-				return err
-			}
+// removeOthers removes copies of an image in the region that another one has replaced. One that is
+// used stays, until the next publication of the image, or its end.
+func (r regional) removeOthers(ctx context.Context, home regional, image types.Image, others []types.Image, log io.Writer) error {
+	for _, c := range others {
+		err := r.unused(ctx, c)
+		if pipeline.CodeOf(err) == pipeline.CodeConflict {
+			stack.Logf(log, "image %s in %s, with another key, stays while it is used", aws.ToString(c.ImageId), r.region)
+			continue
+		}
+		if err == nil {
+			err = home.countRemoval(ctx, image)
+		}
+		if err == nil {
+			err = r.remove(ctx, c)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil

@@ -65,12 +65,10 @@ func (r regional) share(ctx context.Context, image types.Image, want pipeline.Pu
 		return nil
 	}
 	stack.Logf(log, "image %s in %s: may be launched by %v", id, r.region, stack.Sorted(wanted))
-	for list := range slices.Chunk(add, permissionsAtOnce) {
-		if err := r.permit(ctx, image, list); err != nil {
-			return err
-		}
+	if err := (sharing{r, image}).give(ctx, add); err != nil {
+		return err
 	}
-	return r.forbidAll(ctx, image, remove)
+	return sharing{r, image}.takeBack(ctx, remove)
 }
 
 // unshare lets nobody launch an image any more whom a publication does not name.
@@ -79,7 +77,7 @@ func (r regional) unshare(ctx context.Context, image types.Image, want pipeline.
 	if err != nil {
 		return err
 	}
-	return r.forbidAll(ctx, image, without(has, sharedWith(want)))
+	return sharing{r, image}.takeBack(ctx, without(has, sharedWith(want)))
 }
 
 // sharedWith returns those who may launch an image, as a publication says.
@@ -97,41 +95,49 @@ func sharedWith(want pipeline.Publication) map[string]bool {
 // removes them, but not both at the same time.
 const permissionsAtOnce = 500
 
-// permit lets others launch an image. Its snapshots and its key come first, so that a launch
-// works at once, and so that what was interrupted is done again.
-func (r regional) permit(ctx context.Context, image types.Image, to []string) error {
-	accounts := accountsOf(to)
-	err := r.shareSnapshots(ctx, image, &types.CreateVolumePermissionModifications{Add: volumePermissions(accounts)})
-	if err != nil {
-		return err
-	}
-	if err := r.grantKeys(ctx, image, accounts); err != nil {
-		return err
-	}
-	return r.shareImage(ctx, image, &types.LaunchPermissionModifications{Add: launchPermissions(to)})
+// sharing is what lets others launch an image: permissions of its snapshots and its own, and
+// grants of its keys.
+type sharing struct {
+	regional
+	image types.Image
 }
 
-func (r regional) forbidAll(ctx context.Context, image types.Image, from []string) error {
-	for list := range slices.Chunk(from, permissionsAtOnce) {
-		if err := r.forbid(ctx, image, list); err != nil {
+// give lets others launch the image. Its snapshots and its key come first, so that a launch works
+// at once, and so that what was interrupted is done again.
+func (s sharing) give(ctx context.Context, to []string) error {
+	for list := range slices.Chunk(to, permissionsAtOnce) {
+		accounts := accountsOf(list)
+		err := s.changeSnapshots(ctx, &types.CreateVolumePermissionModifications{Add: volumePermissions(accounts)})
+		if err != nil {
+			return err
+		}
+		if err := s.grantKeys(ctx, accounts); err != nil {
+			return err
+		}
+		if err := s.changeImage(ctx, &types.LaunchPermissionModifications{Add: launchPermissions(list)}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// forbid takes back what permit gave, in the same order: the permission to launch is the record of
+// takeBack takes what give gave, in the same order: the permission to launch is the record of
 // the rest.
-func (r regional) forbid(ctx context.Context, image types.Image, to []string) error {
-	accounts := accountsOf(to)
-	err := r.shareSnapshots(ctx, image, &types.CreateVolumePermissionModifications{Remove: volumePermissions(accounts)})
-	if err != nil {
-		return err
+func (s sharing) takeBack(ctx context.Context, from []string) error {
+	for list := range slices.Chunk(from, permissionsAtOnce) {
+		accounts := accountsOf(list)
+		err := s.changeSnapshots(ctx, &types.CreateVolumePermissionModifications{Remove: volumePermissions(accounts)})
+		if err != nil {
+			return err
+		}
+		if err := s.revokeKeys(ctx, accounts); err != nil {
+			return err
+		}
+		if err := s.changeImage(ctx, &types.LaunchPermissionModifications{Remove: launchPermissions(list)}); err != nil {
+			return err
+		}
 	}
-	if err := r.revokeKeys(ctx, image, accounts); err != nil {
-		return err
-	}
-	return r.shareImage(ctx, image, &types.LaunchPermissionModifications{Remove: launchPermissions(to)})
+	return nil
 }
 
 // accountsOf returns the accounts of a list that has organizations and their units, too. Snapshots
@@ -159,12 +165,12 @@ func launchPermissions(to []string) (list []types.LaunchPermission) {
 	return list
 }
 
-func (r regional) shareSnapshots(ctx context.Context, image types.Image, change *types.CreateVolumePermissionModifications) error {
+func (s sharing) changeSnapshots(ctx context.Context, change *types.CreateVolumePermissionModifications) error {
 	if len(change.Add)+len(change.Remove) == 0 {
 		return nil
 	}
-	for _, id := range instance.Snapshots(image) {
-		_, err := r.ec2.ModifySnapshotAttribute(ctx, &ec2.ModifySnapshotAttributeInput{
+	for _, id := range instance.Snapshots(s.image) {
+		_, err := s.ec2.ModifySnapshotAttribute(ctx, &ec2.ModifySnapshotAttributeInput{
 			SnapshotId: aws.String(id), Attribute: types.SnapshotAttributeNameCreateVolumePermission, CreateVolumePermission: change,
 		})
 		if err != nil {
@@ -174,23 +180,23 @@ func (r regional) shareSnapshots(ctx context.Context, image types.Image, change 
 	return nil
 }
 
-func (r regional) shareImage(ctx context.Context, image types.Image, change *types.LaunchPermissionModifications) error {
-	_, err := r.ec2.ModifyImageAttribute(ctx, &ec2.ModifyImageAttributeInput{ImageId: image.ImageId, LaunchPermission: change})
-	return cloud.Fault(ctx, "share image "+aws.ToString(image.ImageId), err)
+func (s sharing) changeImage(ctx context.Context, change *types.LaunchPermissionModifications) error {
+	_, err := s.ec2.ModifyImageAttribute(ctx, &ec2.ModifyImageAttributeInput{ImageId: s.image.ImageId, LaunchPermission: change})
+	return cloud.Fault(ctx, "share image "+aws.ToString(s.image.ImageId), err)
 }
 
 // grantName names the grant of an image's key to an account: it goes with the image's
 // sharing, while other images with the key stay shared.
 func grantName(image, account string) string { return "penstock-" + image + "-" + account }
 
-// grantKeys lets accounts use the keys of an image's snapshots. AWS returns an existing grant of
+// grantKeys lets accounts use the keys of the image's snapshots. AWS returns an existing grant of
 // the same name and content.
-func (r regional) grantKeys(ctx context.Context, image types.Image, to []string) error {
-	return r.eachKey(ctx, image, to, func(op, key string) error {
+func (s sharing) grantKeys(ctx context.Context, to []string) error {
+	return s.eachKey(ctx, to, func(op, key string) error {
 		for _, account := range to {
-			_, err := r.kms.CreateGrant(ctx, &kms.CreateGrantInput{
-				KeyId: aws.String(key), GranteePrincipal: aws.String("arn:" + stack.Partition(r.region) + ":iam::" + account + ":root"),
-				Name:       aws.String(grantName(aws.ToString(image.ImageId), account)),
+			_, err := s.kms.CreateGrant(ctx, &kms.CreateGrantInput{
+				KeyId: aws.String(key), GranteePrincipal: aws.String("arn:" + stack.Partition(s.region) + ":iam::" + account + ":root"),
+				Name:       aws.String(grantName(aws.ToString(s.image.ImageId), account)),
 				Operations: instance.KeyOperations,
 			})
 			if err != nil {
@@ -202,13 +208,13 @@ func (r regional) grantKeys(ctx context.Context, image types.Image, to []string)
 }
 
 // revokeKeys withdraws what grantKeys gave.
-func (r regional) revokeKeys(ctx context.Context, image types.Image, from []string) error {
+func (s sharing) revokeKeys(ctx context.Context, from []string) error {
 	names := map[string]bool{}
 	for _, account := range from {
-		names[grantName(aws.ToString(image.ImageId), account)] = true
+		names[grantName(aws.ToString(s.image.ImageId), account)] = true
 	}
-	return r.eachKey(ctx, image, from, func(op, key string) error {
-		pages := kms.NewListGrantsPaginator(r.kms, &kms.ListGrantsInput{KeyId: aws.String(key)})
+	return s.eachKey(ctx, from, func(op, key string) error {
+		pages := kms.NewListGrantsPaginator(s.kms, &kms.ListGrantsInput{KeyId: aws.String(key)})
 		for pages.HasMorePages() {
 			page, err := pages.NextPage(ctx)
 			if err != nil {
@@ -218,7 +224,7 @@ func (r regional) revokeKeys(ctx context.Context, image types.Image, from []stri
 				if !names[aws.ToString(g.Name)] {
 					continue
 				}
-				if _, err := r.kms.RevokeGrant(ctx, &kms.RevokeGrantInput{KeyId: aws.String(key), GrantId: g.GrantId}); err != nil && !cloud.IsNotFound(err) {
+				if _, err := s.kms.RevokeGrant(ctx, &kms.RevokeGrantInput{KeyId: aws.String(key), GrantId: g.GrantId}); err != nil && !cloud.IsNotFound(err) {
 					return cloud.Fault(ctx, op, err)
 				}
 			}
@@ -227,14 +233,14 @@ func (r regional) revokeKeys(ctx context.Context, image types.Image, from []stri
 	})
 }
 
-// eachKey does something with each key of an image, if it is for any account.
-func (r regional) eachKey(ctx context.Context, image types.Image, accounts []string, do func(op, key string) error) error {
+// eachKey does something with each key of the image, if it is for any account.
+func (s sharing) eachKey(ctx context.Context, accounts []string, do func(op, key string) error) error {
 	if len(accounts) == 0 {
 		return nil
 	}
-	keys, err := instance.Keys(ctx, r.ec2, image)
+	keys, err := instance.Keys(ctx, s.ec2, s.image)
 	for _, key := range keys {
-		if err := do("share the key of image "+aws.ToString(image.ImageId), key); err != nil {
+		if err := do("share the key of image "+aws.ToString(s.image.ImageId), key); err != nil {
 			return err
 		}
 	}

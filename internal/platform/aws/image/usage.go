@@ -47,11 +47,12 @@ func (r regional) elsewhere(ctx context.Context, image types.Image) (by []string
 	if err != nil || len(with) == 0 {
 		return nil, err
 	}
-	report, err := r.report(ctx, id)
+	u := usage{r, id}
+	report, err := u.report(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := r.awaitReport(ctx, id, report); err != nil {
+	if err := u.wait(ctx, report); err != nil {
 		return nil, err
 	}
 	pages := ec2.NewDescribeImageUsageReportEntriesPaginator(r.ec2, &ec2.DescribeImageUsageReportEntriesInput{ReportIds: []string{report}})
@@ -67,59 +68,65 @@ func (r regional) elsewhere(ctx context.Context, image types.Image) (by []string
 			}
 		}
 	}
-	return by, r.deleteReport(ctx, report)
+	return by, u.delete(ctx, report)
 }
 
-// report returns the report on an image that is made or being made, and asks for one where there
+// usage is what AWS says of the users of an image in other accounts.
+type usage struct {
+	regional
+	id string
+}
+
+// report returns the report on the image that is made or being made, and asks for one where there
 // is none that is young enough. It returns CodeConflict while somebody else's is being made: AWS
 // makes one at a time on an image, and what others have asked for may leave out what matters here.
-func (r regional) report(ctx context.Context, id string) (string, error) {
-	all, err := r.reportsOn(ctx, id)
+func (u usage) report(ctx context.Context) (string, error) {
+	all, err := u.all(ctx)
 	if err != nil {
 		return "", err
 	}
 	for _, had := range all {
-		if !r.own(had) {
+		if !u.own(had) {
 			continue
 		}
 		report := aws.ToString(had.ReportId)
-		if aws.ToString(had.State) != "error" && r.stack.Now().Sub(aws.ToTime(had.CreationTime)) < reportAge {
+		if aws.ToString(had.State) != "error" && u.stack.Now().Sub(aws.ToTime(had.CreationTime)) < reportAge {
 			return report, nil
 		}
-		if err := r.deleteReport(ctx, report); err != nil {
+		if err := u.delete(ctx, report); err != nil {
 			return "", err
 		}
 	}
-	if err := r.vacant(id, all); err != nil {
+	if err := u.vacant(all); err != nil {
 		return "", err
 	}
-	made, err := r.ec2.CreateImageUsageReport(ctx, &ec2.CreateImageUsageReportInput{
+	made, err := u.ec2.CreateImageUsageReport(ctx, &ec2.CreateImageUsageReportInput{
 		// The token of the same image would be that of a report that was read, and is gone. One
 		// whose answer is lost is found by its tags.
-		ImageId: aws.String(id), ClientToken: aws.String(rand.Text()),
+		ImageId: aws.String(u.id), ClientToken: aws.String(rand.Text()),
 		ResourceTypes: []types.ImageUsageResourceTypeRequest{{ResourceType: aws.String("ec2:Instance")}, {
 			ResourceType:        aws.String("ec2:LaunchTemplate"),
 			ResourceTypeOptions: []types.ImageUsageResourceTypeOptionRequest{{OptionName: aws.String("version-depth"), OptionValues: []string{strconv.Itoa(reportDepth)}}},
 		}},
 		TagSpecifications: []types.TagSpecification{{
-			ResourceType: types.ResourceTypeImageUsageReport, Tags: r.stack.TagsOf(pipeline.Labels{}, nil),
+			ResourceType: types.ResourceTypeImageUsageReport, Tags: u.stack.TagsOf(pipeline.Labels{}, nil),
 		}},
 	})
 	if err == nil {
 		return aws.ToString(made.ReportId), nil
 	}
 	// AWS's reference lists no code for a second report: somebody may have asked meanwhile.
-	if now, looked := r.reportsOn(ctx, id); looked == nil {
-		if taken := r.vacant(id, now); taken != nil {
+	if now, looked := u.all(ctx); looked == nil {
+		if taken := u.vacant(now); taken != nil {
 			return "", taken
 		}
 	}
 	return "", err
 }
 
-// reportsOn returns all reports on an image.
-func (r regional) reportsOn(ctx context.Context, id string) (list []types.ImageUsageReport, err error) {
-	pages := ec2.NewDescribeImageUsageReportsPaginator(r.ec2, &ec2.DescribeImageUsageReportsInput{ImageIds: []string{id}})
+// all returns all reports on the image.
+func (u usage) all(ctx context.Context) (list []types.ImageUsageReport, err error) {
+	pages := ec2.NewDescribeImageUsageReportsPaginator(u.ec2, &ec2.DescribeImageUsageReportsInput{ImageIds: []string{u.id}})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
@@ -131,27 +138,27 @@ func (r regional) reportsOn(ctx context.Context, id string) (list []types.ImageU
 }
 
 // own reports whether a report is this installation's.
-func (r regional) own(report types.ImageUsageReport) bool {
-	return stack.Tag(report.Tags, stack.TagStack) == r.stack.Settings.Stack
+func (u usage) own(report types.ImageUsageReport) bool {
+	return stack.Tag(report.Tags, stack.TagStack) == u.stack.Settings.Stack
 }
 
-// vacant returns CodeConflict where a report of somebody else's is being made on an image.
-func (r regional) vacant(id string, reports []types.ImageUsageReport) error {
+// vacant returns CodeConflict where a report of somebody else's is being made on the image.
+func (u usage) vacant(reports []types.ImageUsageReport) error {
 	for _, one := range reports {
-		if aws.ToString(one.State) == "pending" && !r.own(one) {
-			return pipeline.Errorf(pipeline.CodeConflict, "remove image "+id, "it counts as in use, because AWS makes one report on it at a time in %s, and somebody else's, %s, is being made", r.region, aws.ToString(one.ReportId)).
+		if aws.ToString(one.State) == "pending" && !u.own(one) {
+			return pipeline.Errorf(pipeline.CodeConflict, "remove image "+u.id, "it counts as in use, because AWS makes one report on it at a time in %s, and somebody else's, %s, is being made", u.region, aws.ToString(one.ReportId)).
 				WithHint("Clean up again when that is made.")
 		}
 	}
 	return nil
 }
 
-// awaitReport waits until a report is made. It returns CodeConflict for one that AWS can't make,
+// wait waits until a report is made. It returns CodeConflict for one that AWS can't make,
 // or does not make in time.
-func (r regional) awaitReport(ctx context.Context, id, report string) error {
-	op := "remove image " + id
-	err := r.stack.Wait(ctx, "report "+report+" in "+r.region, r.reports, func(ctx context.Context) (poll.Probe, error) {
-		out, err := r.ec2.DescribeImageUsageReports(ctx, &ec2.DescribeImageUsageReportsInput{ReportIds: []string{report}})
+func (u usage) wait(ctx context.Context, report string) error {
+	op := "remove image " + u.id
+	err := u.stack.Wait(ctx, "report "+report+" in "+u.region, u.reports, func(ctx context.Context) (poll.Probe, error) {
+		out, err := u.ec2.DescribeImageUsageReports(ctx, &ec2.DescribeImageUsageReportsInput{ReportIds: []string{report}})
 		if reportGone(err) || err == nil && len(out.ImageUsageReports) == 0 {
 			return poll.Probe{State: "not listed yet"}, nil
 		}
@@ -160,22 +167,22 @@ func (r regional) awaitReport(ctx context.Context, id, report string) error {
 		}
 		found := out.ImageUsageReports[0]
 		if aws.ToString(found.State) == "error" {
-			return poll.Probe{}, pipeline.Errorf(pipeline.CodeConflict, op, "it counts as in use, because AWS can't say which accounts use it in %s: %s", r.region, aws.ToString(found.StateReason)).
+			return poll.Probe{}, pipeline.Errorf(pipeline.CodeConflict, op, "it counts as in use, because AWS can't say which accounts use it in %s: %s", u.region, aws.ToString(found.StateReason)).
 				WithHint("Clean up again later.")
 		}
 		return poll.Probe{Done: aws.ToString(found.State) == "available", State: aws.ToString(found.State)}, nil
 	})
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		return pipeline.Errorf(pipeline.CodeConflict, op, "it counts as in use, because AWS has not said yet which accounts use it in %s: %w", r.region, err).
+		return pipeline.Errorf(pipeline.CodeConflict, op, "it counts as in use, because AWS has not said yet which accounts use it in %s: %w", u.region, err).
 			WithHint("Clean up again later, which goes on with the report.")
 	}
 	return err
 }
 
-// deleteReport removes a report. One that may not be removed, as IAM says also of one that is
+// delete removes a report. One that may not be removed, as IAM says also of one that is
 // gone, AWS removes after 30 days.
-func (r regional) deleteReport(ctx context.Context, report string) error {
-	_, err := r.ec2.DeleteImageUsageReport(ctx, &ec2.DeleteImageUsageReportInput{ReportId: aws.String(report)})
+func (u usage) delete(ctx context.Context, report string) error {
+	_, err := u.ec2.DeleteImageUsageReport(ctx, &ec2.DeleteImageUsageReportInput{ReportId: aws.String(report)})
 	if reportGone(err) || pipeline.CodeOf(cloud.Fault(ctx, "remove report", err)) == pipeline.CodeNotAllowed {
 		return nil
 	}
