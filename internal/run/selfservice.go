@@ -190,8 +190,11 @@ func (e *Environments) CheckLaunch(st *pipeline.State, r LaunchRequest) error {
 		return pipeline.Errorf(pipeline.CodeRefused, op, "%s has %d environments already (%s), and pipeline %q allows %d for each person", owner, len(theirs), strings.Join(theirs, ", "), r.Pipeline, most).
 			WithAdvice(pipeline.Advice{Verb: pipeline.VerbDestroy, Pipeline: r.Pipeline, Environment: theirs[0]})
 	}
-	return e.platform.Check(r.Spec)
+	return e.CheckSpec(r.Spec)
 }
+
+// CheckSpec refuses an environment that the platform can't provide.
+func (e *Environments) CheckSpec(spec pipeline.EnvironmentSpec) error { return e.platform.Check(spec) }
 
 // Launch launches an environment for a person, or changes the one of that name to the wanted
 // build or working tree, size and time to live, without failing a request. If it fails, what

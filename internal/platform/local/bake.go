@@ -238,7 +238,8 @@ func (p *Platform) CheckImage(r pipeline.ImageDefinition) error {
 				WithAdvice(pipeline.Unset(a.name), pipeline.Set("aws", "{ … }", "the provider"))
 		}
 	}
-	return nil
+	_, err := p.Resolve(context.Background(), r.From)
+	return err
 }
 
 // RemoveImage removes an image that no fleet was made from.
