@@ -12,8 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/penstock-io/terraform-provider-penstock/internal/collect"
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
+	"github.com/penstock-io/terraform-provider-penstock/internal/present/reason"
 )
 
 // memTargets are other places of the world. One whose region is down can't be asked, and one
@@ -203,7 +205,25 @@ func TestPlaceLeftDown(t *testing.T) {
 			if err := d.hold(build("2"), next...); err != nil || v.Run.Status != pipeline.RunPassed || v.Move.Action != gate.ActionAdjust {
 				t.Errorf("the stage's run %s, its next move is to %s, %v", v.Run.Status, v.Move.Action, err)
 			}
+			if !strings.Contains(reason.Hint(err), "penstock env forget shop e-") {
+				t.Errorf("the hint is %s", reason.Hint(err))
+			}
+			g, err := d.Collector.Collect(t.Context(), collect.Request{})
+			if err == nil || !strings.Contains(err.Error(), "region is down") || len(g.Environments) != 1 {
+				t.Errorf("gc of %v: %v", g.Environments, err)
+			}
+			lost := start(t, d.copied(), t.TempDir()) // for good
+			lost.down = d.down
+			if _, err := lost.Environments.Forget(t.Context(), "shop", "production@eu"); err != nil {
+				t.Errorf("forget it: %v", err)
+			}
+			if err := errors.Join(lost.apply(stages), lost.hold(build("2"), next...)); err != nil || lost.status("production").Move.Action != gate.ActionNone {
+				t.Errorf("without it: %v", err)
+			}
 			d.down = nil
+			if _, err := d.Environments.Forget(t.Context(), "shop", "production@eu"); pipeline.CodeOf(err) != pipeline.CodeRefused {
+				t.Errorf("forget what can be ended: %v", err)
+			}
 			if err := errors.Join(d.apply(stages), d.agree()); err != nil || len(d.envs) != max(1, len(next)) {
 				t.Errorf("%d environments, %v", len(d.envs), err)
 			}
