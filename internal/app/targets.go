@@ -54,7 +54,7 @@ func onlyNamed(op string, t pipeline.Target) error {
 	}
 	for _, set := range []struct{ name, value string }{{"role_arn", t.RoleARN}, {"reader_role_arn", t.ReaderRoleARN}, {"external_id", t.ExternalID}, {"region", t.Region}, {"stack", t.Stack}, {"kms_key", t.KMSKey}} {
 		if set.value != "" {
-			return pipeline.Errorf(pipeline.CodeInvalid, op, "%s = %q of %s has no meaning on the local platform", set.name, set.value, of).
+			return pipeline.Errorf(pipeline.CodeInvalid, op, "%s %q of %s has no meaning on the local platform", set.name, set.value, of).
 				WithAdvice(pipeline.Unset(set.name), pipeline.Set("aws", "{ … }", "the provider"))
 		}
 	}

@@ -370,6 +370,29 @@ func TestRolloutPause(t *testing.T) {
 	}
 }
 
+// A target that is cancelled because another failed says so.
+func TestTargetCancelled(t *testing.T) {
+	d := withModule(t, noModule)
+	if err := spreadTo(d, "eu/1", "us/1"); err != nil {
+		t.Fatal(err)
+	}
+	stages := spread("2", "2", "eu/1", "us/1")
+	stages[5].Steps = []pipeline.Step{{Name: "long", Command: "wait"}}
+	stages[5].Rollout.OnFailure = pipeline.RolloutKeep
+	d.failsAt = "us/" + build("2")
+	if err := d.apply(stages); err == nil || strings.Contains(err.Error(), "target eu: ") {
+		t.Errorf("got %v", err)
+	}
+	page, err := d.config.Ledger.Runs(t.Context(), "shop", pipeline.RunQuery{Stage: "production@eu", Limit: 1})
+	if err != nil || len(page.Runs) != 1 || page.Runs[0].Status == pipeline.RunFailed {
+		t.Fatalf("%+v, %v", page.Runs, err)
+	}
+	run, err := d.config.Ledger.Run(t.Context(), "shop", page.Runs[0].ID)
+	if err != nil || run.Build == build("2") && !strings.Contains(run.Error, "it was ended: target us: ") {
+		t.Errorf("the run of the other %s: %s, %v", run.Status, run.Error, err)
+	}
+}
+
 // A region that is down fails no look at the others, and no plan: its environment is not taken
 // to be gone.
 func TestTargetDown(t *testing.T) {

@@ -6,6 +6,7 @@ package provider_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -254,13 +255,20 @@ func TestAccPlaceLeft(t *testing.T) {
 			return err
 		})}
 	}
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := fmt.Sprintf(", port = %d", free.Addr().(*net.TCPAddr).Port)
+	_ = free.Close()
 	both := `[{ name = "eu" }, { name = "us" }]`
 	walk(t,
 		resource.TestStep{Config: config("null", ""), ConfigStateChecks: serves("production running")},
 		resource.TestStep{Config: config(both, ""), ConfigStateChecks: serves("production@eu running", "production@us running")},
 		resource.TestStep{PreConfig: func() { b.commit("two") }, Config: config("null", ""), ConfigStateChecks: serves("production running")},
 		resource.TestStep{Config: config(both, ""), ConfigStateChecks: serves("production@eu running", "production@us running")},
-		resource.TestStep{Config: config("null", ""), ConfigStateChecks: serves("production running")},
+		resource.TestStep{Config: config("null", port), ConfigStateChecks: serves("production running")},
+		resource.TestStep{Config: config(`[{ name = "eu" }]`, port), PlanOnly: true, ExpectError: regexp.MustCompile(`environment.port\s+=\s+\d+\s+is\s+that\s+of[\s\S]+ends\s+only\s+once`)},
 	)
 	if left, err := filepath.Glob(filepath.Join(b.dir, "targets", "*", "environments", "*")); err != nil || len(left) > 0 {
 		t.Errorf("environments are left: %v, %v", left, err)
