@@ -52,6 +52,25 @@ type opening struct {
 	platform *aws.Platform
 }
 
+// Check implements pipeline.Targets.
+func (t *targets) Check(s pipeline.Siting) error {
+	for _, at := range s.At {
+		if err := checkRole("check targets", at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkRole refuses a role that is of no account.
+func checkRole(op string, at pipeline.Target) error {
+	if at.RoleARN == "" || at.Account() != "" {
+		return nil
+	}
+	return pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not the ARN of a role", at.RoleARN).
+		WithHint("Write role_arn and reader_role_arn like arn:aws:iam::123456789012:role/penstock-TargetRole.")
+}
+
 // Open implements pipeline.Targets.
 func (t *targets) Open(ctx context.Context, at pipeline.Target) (pipeline.Platform, error) {
 	o, err := t.open(ctx, at)
@@ -121,8 +140,8 @@ func (t *targets) place(at pipeline.Target) pipeline.Target {
 // goes on without who asked first. One that failed is tried again.
 func (t *targets) open(ctx context.Context, at pipeline.Target) (*opening, error) {
 	op := "open " + at.Describe()
-	if at.RoleARN != "" && at.Account() == "" {
-		return nil, pipeline.Errorf(pipeline.CodeInvalid, op, "%q is not the ARN of a role", at.RoleARN).WithHint("Write role_arn and reader_role_arn like arn:aws:iam::123456789012:role/penstock-TargetRole.")
+	if err := checkRole(op, at); err != nil {
+		return nil, err
 	}
 	place := t.place(at)
 	t.mu.Lock()

@@ -41,7 +41,7 @@ var arguments = map[string][]kind{
 	"rollback": {pipelines, stages, builds}, "evidence": {verbs, pipelines, stages, builds}, "override": {pipelines, stages, builds},
 	"pause": {pipelines, stages}, "resume": {pipelines, stages}, "retry": {pipelines, stages},
 	"env launch": {pipelines, environments}, "env list": {pipelines}, "env show": {pipelines, environments}, "env open": {pipelines, environments},
-	"env logs": {pipelines, environments}, "env exec": {pipelines, environments}, "env extend": {pipelines, environments}, "env destroy": {pipelines, environments},
+	"env logs": {pipelines, environments}, "env exec": {pipelines, environments}, "env extend": {pipelines, environments}, "env destroy": {pipelines, environments}, "env forget": {pipelines},
 	"init": {directories}, "watch": {directories}, "bootstrap local": {pipelines, directories}, "ledger verify": {pipelines}, "ledger head": {pipelines}, "ledger checkpoint": {pipelines}, "ledger export": {pipelines},
 	"context use": {contexts}, "context remove": {contexts},
 }

@@ -40,7 +40,7 @@ func newEnv(f *factory) *cobra.Command {
 	}
 	c.AddCommand(
 		newEnvLaunch(f, nil), newEnvList(f, nil), newEnvShow(f, nil), newEnvOpen(f, nil), newEnvLogs(f, nil), newEnvExec(f, nil),
-		newEnvExtend(f, nil), newEnvDestroy(f, nil),
+		newEnvExtend(f, nil), newEnvDestroy(f, nil), newEnvForget(f, nil),
 	)
 	return c
 }
@@ -117,6 +117,27 @@ func newEnvDestroy(f *factory, runF func(context.Context, *envOptions) error) *c
 		Short: "End an environment with its data",
 		Long:  "End an environment with its data, after asking. PIPELINE may be left out if there is only one.",
 		Args:  args(1, 2),
+		RunE: func(c *cobra.Command, given []string) error {
+			o.pipeline, o.name = arg(given, 0), arg(given, 1)
+			return runF(c.Context(), o)
+		},
+	}
+	c.Flags().BoolVar(&o.yes, "yes", false, "don't ask")
+	return c
+}
+
+func newEnvForget(f *factory, runF func(context.Context, *envOptions) error) *cobra.Command {
+	o := &envOptions{factory: f}
+	if runF == nil {
+		runF = runEnvForget
+	}
+	c := &cobra.Command{
+		Use:   "forget [PIPELINE] NAME",
+		Short: "Let go of an environment that can't be ended",
+		Long: "Remove the record of an environment whose place can't be reached, after asking: if its account, its region or the\n" +
+			"role there is gone for good, nothing can end it. What there is of it stays, and nobody looks after it. NAME is its ID,\n" +
+			"or that of its stage and target, as in production@us. PIPELINE may be left out if there is only one.",
+		Args: args(1, 2),
 		RunE: func(c *cobra.Command, given []string) error {
 			o.pipeline, o.name = arg(given, 0), arg(given, 1)
 			return runF(c.Context(), o)
@@ -230,6 +251,35 @@ func runEnvDestroy(ctx context.Context, o *envOptions) error {
 			return o.printJSON(environmentRow(st, env))
 		}
 		fmt.Fprintf(o.Out, "Environment %s has ended.\n", env.Name)
+		return nil
+	})
+}
+
+func runEnvForget(ctx context.Context, o *envOptions) error {
+	return o.with(ctx, func(a *app.App) error {
+		if err := o.place(ctx, a, "forget an environment", theNamed); err != nil {
+			return err
+		}
+		env, why, err := a.Engine.Environments.Unreachable(ctx, o.pipeline, o.name)
+		if err != nil {
+			return err
+		}
+		st, err := a.Engine.State(ctx, o.pipeline)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(o.Err, "Its place can't be reached: %v\n", why)
+		what := fmt.Sprintf("Forget %s, and leave what there is of it in %s", env.Describe(), env.Target.Describe())
+		if err := o.ask(ctx, "forget environment", o.yes, what); err != nil {
+			return err
+		}
+		if env, err = a.Engine.Environments.Forget(ctx, o.pipeline, env.ID); err != nil {
+			return err
+		}
+		if o.json {
+			return o.printJSON(environmentRow(st, env))
+		}
+		fmt.Fprintf(o.Out, "Environment %s is forgotten.\n", env.ID)
 		return nil
 	})
 }

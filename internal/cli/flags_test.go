@@ -97,6 +97,7 @@ func TestFlags(t *testing.T) {
 		"env extend of three":     {line(newEnvExtend, env, "shop", "alice", "bob"), nil},
 		"env destroy":             {line(newEnvDestroy, env, "shop", "alice", "--yes"), list{"shop", "alice", "", "", time.Duration(0), false, false, true}},
 		"env destroy of what":     {line(newEnvDestroy, env, "--yes"), nil},
+		"env forget":              {line(newEnvForget, env, "shop", "production@us", "--yes"), list{"shop", "production@us", "", "", time.Duration(0), false, false, true}},
 		"env show":                {line(newEnvShow, use, "shop", "alice"), list{run.EnvironmentRef{Pipeline: "shop", Name: "alice"}, noVars, false, false, 0}},
 		"env show of a stage":     {line(newEnvShow, use, "shop", "--stage", "production"), list{run.EnvironmentRef{Pipeline: "shop", Stage: "production"}, noVars, false, false, 0}},
 		"env show of one":         {line(newEnvShow, use, "shop"), list{run.EnvironmentRef{Pipeline: "shop"}, noVars, false, false, 0}},

@@ -43,7 +43,7 @@ var printed = map[string]any{
 	"builds": []buildRow{}, "runs": []report.RunView{}, "history": []report.HistoryEntry{}, "logs": pipeline.Run{}, "status": []statusPipeline{}, "images": []report.ImageUse{},
 	"context list": []contextRow{}, "context set": contextRow{}, "context show": place{}, "context use": contextNamed{}, "context remove": contextNamed{},
 	"diff": report.Diff{}, "doctor": []doctor.Finding{}, "gc": collect.Garbage{}, "graph": drawing{}, "metrics": pipeline.Metrics{}, "notify": []notifyRow{},
-	"env launch": envRow{}, "env extend": envRow{}, "env destroy": envRow{}, "env list": []envRow{}, "env show": envShown{}, "env open": envRow{},
+	"env launch": envRow{}, "env extend": envRow{}, "env destroy": envRow{}, "env forget": envRow{}, "env list": []envRow{}, "env show": envShown{}, "env open": envRow{},
 	"init": scaffolded{}, "install": installation{}, "serve": served{}, "try": tried{}, "version": versionShape{}, "watch": watch.Event{},
 	"ledger verify": verifiedLedger{}, "ledger head": []app.Head{}, "ledger import": []ledger.Imported{}, "ledger archive list": []pipeline.Archive{}, "ledger archive verify": verifiedArchive{},
 	"schema": []string{}, "error": failure{},

@@ -30,6 +30,7 @@ import (
 	"github.com/penstock-io/terraform-provider-penstock/internal/cli"
 	"github.com/penstock-io/terraform-provider-penstock/internal/docstest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/lab"
+	"github.com/penstock-io/terraform-provider-penstock/internal/ledger"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/supervisor"
 	"github.com/penstock-io/terraform-provider-penstock/internal/process"
@@ -120,6 +121,7 @@ func apply(ctx context.Context, args []string) (err error) {
 	notify := flags.String("notify", "", "a command that gets notices, or $ and the variable of a URL")
 	history := flags.Duration("history", 0, "how long the history is kept after the end")
 	until := flags.String("until", "", "a file: commit waits until it is there")
+	lost := flags.Bool("lost", false, "only record an environment at a place that can't be reached")
 	destroy := flags.Bool("destroy", false, "remove the pipeline")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -135,6 +137,9 @@ func apply(ctx context.Context, args []string) (err error) {
 	}()
 	if *destroy {
 		return a.Engine.Pipelines.Remove(ctx, *name, "", true)
+	}
+	if *lost {
+		return lose(ctx, a.Dir, *name)
 	}
 	p := pipeline.Pipeline{Name: *name, Owner: a.Owner, Scale: pipeline.Scale{Instances: 1}}
 	production := pipeline.Stage{Type: pipeline.TypeCustom, Trigger: pipeline.TriggerManual}
@@ -190,6 +195,19 @@ func apply(ctx context.Context, args []string) (err error) {
 		}
 	}
 	return nil
+}
+
+// lose records an environment of production at a place of AWS, which nothing here can reach.
+func lose(ctx context.Context, dir, name string) error {
+	record, err := ledger.Open(ctx, filepath.Join(dir, "ledger.db"), ledger.Options{})
+	if err != nil {
+		return err
+	}
+	at := pipeline.Target{Name: "us", Region: "us-east-1"}
+	_, err = record.Append(ctx, pipeline.Batch{Pipeline: name, Events: []pipeline.Event{{Kind: pipeline.EnvironmentChanged, Actor: "ada", Facts: pipeline.Facts{
+		Environment: &pipeline.Environment{ID: "e-lost", Pipeline: name, Name: "production@us", Stage: "production@us", Purpose: pipeline.ForStage, Status: pipeline.EnvRunning, Target: at},
+	}}}})
+	return errors.Join(err, record.Close())
 }
 
 func TestScripts(t *testing.T) {

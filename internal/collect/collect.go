@@ -45,6 +45,7 @@ type Request struct {
 // run may be about to record them. It releases the leases of processes that have died.
 func (c *Collector) Collect(ctx context.Context, r Request) (Garbage, error) {
 	var g Garbage
+	var unended []error
 	c.states.AskAgain()
 	all, err := c.states.All(ctx)
 	if err != nil {
@@ -62,7 +63,7 @@ func (c *Collector) Collect(ctx context.Context, r Request) (Garbage, error) {
 			return g, err
 		}
 		if err := c.collectEnvironments(ctx, st, r, &g); err != nil {
-			return g, err
+			unended = append(unended, err) // which keeps nothing else
 		}
 	}
 	if r.Pipeline == "" {
@@ -88,10 +89,10 @@ func (c *Collector) Collect(ctx context.Context, r Request) (Garbage, error) {
 		return c.removeOrphans(ctx, all, g)
 	})
 	slices.Sort(g.Builds)
-	if err != nil || r.DryRun {
-		return g, err
+	if err == nil && !r.DryRun {
+		err = c.giveUpLeases(ctx, r.Pipeline)
 	}
-	return g, c.giveUpLeases(ctx, r.Pipeline)
+	return g, errors.Join(append(unended, err)...)
 }
 
 // leaseGrace is how long a lease may have expired before it is garbage: its holder may only
@@ -238,6 +239,7 @@ func (c *Collector) collectEnvironments(ctx context.Context, st *pipeline.State,
 		died := env.Status == pipeline.EnvEnding || env.Status == pipeline.EnvLaunching
 		return died || env.Purpose == pipeline.ForRun && !env.Alive() || r.Kept && env.Status == pipeline.EnvKept
 	}
+	var errs []error
 	for _, env := range st.EnvironmentsInOrder() {
 		if !left(env) {
 			continue
@@ -261,11 +263,9 @@ func (c *Collector) collectEnvironments(ctx context.Context, st *pipeline.State,
 			}
 		}
 		c.locks.Unlock(ctx, h)
-		if err != nil {
-			return err
-		}
+		errs = append(errs, err)
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // collectOrphans ends the environments that no record names, and removes what the platform

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/lock"
@@ -26,9 +27,37 @@ func (c *Collector) EndEnvironment(ctx context.Context, pipelineName string, lea
 		}
 	}
 	if err := c.of(env, lease).Destroy(ctx, env.ID); err != nil {
-		return c.stays(ctx, lease, env, fmt.Errorf("end %s: %w", env.Describe(), err))
+		return c.stays(ctx, lease, env, c.unended(ctx, env, err))
 	}
-	st, err := c.states.State(ctx, pipelineName)
+	return c.unrecord(ctx, lease, env)
+}
+
+// unended says why an environment could not be ended, and what becomes of one at a place that
+// can't be opened.
+func (c *Collector) unended(ctx context.Context, env pipeline.Environment, err error) error {
+	if ctx.Err() != nil || c.places.Check(ctx, env.Target) == nil {
+		return fmt.Errorf("end %s: %w", env.Describe(), err)
+	}
+	hint, ways := pipeline.RemedyOf(err)
+	forget := pipeline.Advice{Verb: pipeline.VerbForget, Pipeline: env.Pipeline, Environment: env.ID}
+	text := errors.New(err.Error()) // whose remedy is not all
+	return pipeline.Errorf(pipeline.CodeOf(err), "end "+env.Describe(), "%w", text).
+		WithHint("%s", strings.TrimSpace(hint+" The next apply tries again.")).WithAdvice(append(ways[:len(ways):len(ways)], forget)...)
+}
+
+// ForgetEnvironment removes the record of an environment that can't be ended. What there is of
+// it stays. The change to ending, before it, says that and why.
+func (c *Collector) ForgetEnvironment(ctx context.Context, lease pipeline.Lease, env pipeline.Environment, why error) error {
+	env.Status, env.Reason = pipeline.EnvEnding, "forgotten, with what there is of it: "+why.Error()
+	if err := c.states.Append(ctx, env.Pipeline, &lease, pipeline.Event{Kind: pipeline.EnvironmentChanged, Facts: pipeline.Facts{Environment: &env}}); err != nil {
+		return err
+	}
+	return c.unrecord(ctx, lease, env)
+}
+
+// unrecord removes the record of an environment.
+func (c *Collector) unrecord(ctx context.Context, lease pipeline.Lease, env pipeline.Environment) error {
+	st, err := c.states.State(ctx, env.Pipeline)
 	if err != nil {
 		return err
 	}
@@ -36,13 +65,13 @@ func (c *Collector) EndEnvironment(ctx context.Context, pipelineName string, lea
 	if env.Purpose == pipeline.ForPerson {
 		gone = append(gone, pipeline.CreationKey(pipeline.RecordEnvironment, env.Name))
 	}
-	return c.states.Append(ctx, pipelineName, &lease, pipeline.Event{Kind: pipeline.EnvironmentEnded, Facts: pipeline.Facts{Gone: gone}})
+	return c.states.Append(ctx, env.Pipeline, &lease, pipeline.Event{Kind: pipeline.EnvironmentEnded, Facts: pipeline.Facts{Gone: gone}})
 }
 
 // stays records why an environment could not be ended, so that it is listed with the reason
 // until it can. It returns that.
 func (c *Collector) stays(ctx context.Context, lease pipeline.Lease, env pipeline.Environment, cause error) error {
-	if env.Module == nil || ctx.Err() != nil || env.Reason == cause.Error() {
+	if env.Module == nil && env.Target.Home() || ctx.Err() != nil || env.Reason == cause.Error() {
 		return cause
 	}
 	env.Reason = cause.Error()

@@ -350,6 +350,15 @@ func (p *checker) environments() {
 				p.found("environments", Warning, "Read its log with `penstock env logs`.", "%s is degraded: %s", what, pipeline.FirstLine(env.Reason))
 			case pipeline.EnvKept:
 				p.found("environments", Warning, "Inspect it. "+reason.Advice(pipeline.Advice{Verb: pipeline.VerbEndKept}), "%s is kept after a failure", what)
+			case pipeline.EnvEnding:
+				if env.Reason == "" { // somebody is at it, or it is listed among the orphans
+					break
+				}
+				remedy := "The next apply tries again."
+				if !env.Target.Home() {
+					remedy += " " + reason.Advice(pipeline.Advice{Verb: pipeline.VerbForget, Pipeline: name, Environment: env.ID})
+				}
+				p.found("environments", Problem, remedy, "%s can't be ended: %s", what, pipeline.FirstLine(env.Reason))
 			default:
 				count++
 			}

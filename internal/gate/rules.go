@@ -42,6 +42,7 @@ const (
 	WhyFailed        WhyKind = "failed"         // the last run failed
 	WhyInputs        WhyKind = "inputs"         // the artifact or the image of the candidate changed
 	WhyGone          WhyKind = "gone"           // the environment is gone
+	WhyUnlaunched    WhyKind = "unlaunched"     // there is no environment yet where the stage is now
 	WhyTryGone       WhyKind = "try_gone"       // the environment to try the candidate in is gone
 	WhyOtherBuild    WhyKind = "other_build"    // the environment runs another build
 	WhyOtherStage    WhyKind = "other_stage"    // the environment runs another definition
@@ -50,7 +51,7 @@ const (
 	WhyScaling       WhyKind = "scaling"        // the number of instances is to follow the load in another way
 	WhyProxies       WhyKind = "proxies"        // the endpoint is to trust other proxies
 	WhyFinish        WhyKind = "finish"         // service.finish is due
-	WhyTargetLeft    WhyKind = "target_left"    // the stage has the Target no longer
+	WhyTargetLeft    WhyKind = "target_left"    // the stage has the Target no longer; it has targets now if that is empty
 	WhyPublish       WhyKind = "publish"        // the channel is to lead to the image of Build; nowhere if that is empty
 	WhyUnpublish     WhyKind = "unpublish"      // nothing is published any more
 	WhyPassed        WhyKind = "passed"         // the candidate passed before
@@ -92,6 +93,8 @@ func (w Why) text() string {
 		return "the artifact or image of " + w.build() + " changed"
 	case WhyGone:
 		return "its environment is gone"
+	case WhyUnlaunched:
+		return "its environment is yet to be launched"
 	case WhyTryGone:
 		return "the environment to try it in is gone"
 	case WhyOtherBuild:
@@ -109,6 +112,9 @@ func (w Why) text() string {
 	case WhyFinish:
 		return "service.finish of " + w.build() + " is due"
 	case WhyTargetLeft:
+		if w.Target == "" {
+			return "the environment that it had before it had targets is to end"
+		}
 		return "its environment is to end, as the stage has the target no longer"
 	case WhyPublish:
 		if w.Build == "" {
@@ -169,7 +175,18 @@ func (r *rules) next(stage pipeline.Stage) Move {
 	if env, ok := r.DecidedEnvironment(stage); ok && m.Action == ActionNone {
 		m.Action, m.Why = ActionEnd, Why{Kind: WhyDecided, Build: env.Build}
 	}
-	return published(r, m)
+	return left(r, published(r, m))
+}
+
+// left has a stage that does nothing else end what it has at places that it has left.
+func left(r *rules, m Move) Move {
+	names := pipeline.LeftPlaces(r.State, m.Stage)
+	if m.Action != ActionNone || len(names) == 0 || !pipeline.MayLeave(r.State, m.Stage) {
+		return m
+	}
+	_, target := pipeline.CutTarget(names[0])
+	m.Action, m.Why = ActionAdjust, Why{Kind: WhyTargetLeft, Build: m.Candidate.ID, Target: target}
+	return m
 }
 
 // published has a stage that does nothing else bring its channel to where it is to lead.
@@ -227,7 +244,7 @@ func (r *rules) decidePaused(stage pipeline.Stage, p pipeline.Pause) Move {
 			m.Action, m.Why = action, why
 		}
 	}
-	return published(r, m)
+	return left(r, published(r, m))
 }
 
 // candidate returns the build that the stage should be at: rules 1 to 5.
@@ -404,7 +421,9 @@ func (r *rules) environmentAction(stage pipeline.Stage, candidate, digest string
 	case stage.Persistent():
 		env, ok := r.RunEnvironment(stage.Name, pipeline.ForStage)
 		switch {
-		case !ok || !env.Serves():
+		case !ok:
+			return because(ActionRestore, WhyUnlaunched)
+		case !env.Serves():
 			return because(ActionRestore, WhyGone)
 		case env.Build != candidate:
 			return because(ActionRun, WhyOtherBuild)
@@ -437,10 +456,6 @@ var urgency = []Action{ActionRun, ActionRestore, ActionAdjust, ActionFinish}
 // targetsAction returns what has to be done to the environments of a stage at its targets.
 func targetsAction(r *rules, stage pipeline.Stage, candidate string) (Action, Why) {
 	found, why := ActionNone, Why{}
-	if left := pipeline.LeftTargets(r.State, stage); len(left) > 0 {
-		_, target := pipeline.CutTarget(left[0])
-		found, why = ActionAdjust, Why{Kind: WhyTargetLeft, Build: candidate, Target: target}
-	}
 	for _, at := range stage.AtTargets() {
 		action, because := r.environmentAction(at, candidate, at.Digest(r.Pipeline))
 		if action != ActionNone && (found == ActionNone || slices.Index(urgency, action) < slices.Index(urgency, found)) {

@@ -60,6 +60,7 @@ const (
 const (
 	VerbExtend  Verb = "extend"
 	VerbDestroy Verb = "destroy"  // Environment
+	VerbForget  Verb = "forget"   // Environment, which can't be ended
 	VerbDevelop Verb = "develop"  // the working tree that the environment runs, again
 	VerbStart   Verb = "start"    // say how the service starts
 	VerbForce   Verb = "force"    // the removal of a pipeline with what belongs to it

@@ -65,6 +65,11 @@ func (t Target) Describe() string {
 
 // Targets opens the platforms of targets.
 type Targets interface {
+	// Check refuses, by what the configuration says alone, a target that can't be here, and an
+	// environment that can't be at several, or beside those that end once it serves: CodeInvalid,
+	// with the argument and its value. There never is anything at a target that it refuses by
+	// itself. It asks for nothing.
+	Check(s Siting) error
 	// Open returns the platform of a target. It asks for nothing that it knows already, and a
 	// target that has only a name is where the ledger is, unless names are places here. Errors
 	// name the target: CodeInvalid where a target of that kind can't be here, or where its stack
@@ -74,6 +79,13 @@ type Targets interface {
 	// Look returns the platform of a target for who only looks at its environments: with the
 	// rights of its reader role, if it has one that the caller may take, else as Open.
 	Look(ctx context.Context, t Target) (Platform, error)
+}
+
+// Siting is where environments are to be.
+type Siting struct {
+	At     []Target
+	Spec   EnvironmentSpec // of each
+	Beside []Environment   // that end once those serve
 }
 
 // StageTarget is one of the places that a stage deploys to.
@@ -208,17 +220,27 @@ func LookedAt(s *State, env Environment) Target {
 	return env.Target
 }
 
-// LeftTargets returns the recorded names of a stage at targets that it no longer has, and
-// where environments of it still are.
-func LeftTargets(s *State, stage Stage) (names []string) {
+// LeftPlaces returns the recorded names of a stage under which it has persistent environments
+// where its definition has none: at targets that it no longer has, or beside its targets the one
+// that it had before.
+func LeftPlaces(s *State, stage Stage) (names []string) {
 	for _, env := range s.EnvironmentsInOrder() {
-		of, target := CutTarget(env.Stage)
-		is := func(t StageTarget) bool { return t.Name == target }
-		if of == stage.Name && target != "" && !slices.ContainsFunc(stage.Targets, is) && !slices.Contains(names, env.Stage) {
+		of, _ := CutTarget(env.Stage)
+		wanted := slices.ContainsFunc(stage.AtPlaces(), func(at Stage) bool { return at.Name == env.Stage })
+		if of == stage.Name && env.Purpose == ForStage && !wanted && !slices.Contains(names, env.Stage) {
 			names = append(names, env.Stage)
 		}
 	}
 	return names
+}
+
+// MayLeave reports whether what a stage has at places that it has left may end: everything
+// answers where the stage is now.
+func MayLeave(s *State, stage Stage) bool {
+	return !stage.Persistent() || !slices.ContainsFunc(stage.AtPlaces(), func(at Stage) bool {
+		env, _ := s.RunEnvironment(at.Name, ForStage)
+		return !env.Serves()
+	})
 }
 
 // Places returns where environments of the pipeline are or may be, beside where the ledger is,
@@ -269,7 +291,7 @@ func CheckTargets(s *State, stage Stage) error {
 		return Errorf(CodeInvalid, op, "it bakes the image of a build, which is made where the pipeline is").WithHint("Set bake to false, or remove aws and targets.")
 	}
 	for _, at := range append([]Stage{stage}, stage.AtTargets()...) {
-		if env, ok := s.RunEnvironment(at.Name, ForStage); ok && env.Alive() && env.Target.Place() != at.At.Place() && !at.Spread() {
+		if env, ok := s.RunEnvironment(at.Name, ForStage); ok && env.Serves() && env.Target.Place() != at.At.Place() && !at.Spread() {
 			return Errorf(CodeInvalid, op, "environment %s of target %q is in %s, and can't move to %s", env.ID, at.At.Name, env.Target.Describe(), at.At.Describe()).
 				WithHint("Give the new place another name: its target is deployed to, and the old one ends.")
 		}

@@ -47,6 +47,24 @@ func (p Places) At(t pipeline.Target) pipeline.Platform {
 	return &remote{Platform: p.home, places: p, target: t}
 }
 
+// Allow refuses, by what is said of them alone, places where no environment can be.
+func (p Places) Allow(s pipeline.Siting) error {
+	if p.targets != nil {
+		return p.targets.Check(s)
+	}
+	for _, t := range s.At {
+		if !t.Home() {
+			return noTargets(t)
+		}
+	}
+	return nil
+}
+
+// noTargets refuses a target where there are none.
+func noTargets(t pipeline.Target) error {
+	return pipeline.Errorf(pipeline.CodeInvalid, "open "+t.Describe(), "environments can only be where the ledger is")
+}
+
 // Check opens the platform of a target, and says why it can't be.
 func (p Places) Check(ctx context.Context, t pipeline.Target) error {
 	if t.Home() {
@@ -112,7 +130,7 @@ func (r *remote) Under(by ...pipeline.Fence) pipeline.Platform {
 // open opens the platform of the target.
 func (r *remote) open(ctx context.Context) (pipeline.Platform, error) {
 	if r.places.targets == nil {
-		return nil, pipeline.Errorf(pipeline.CodeInvalid, "open "+r.target.Describe(), "environments can only be where the ledger is")
+		return nil, noTargets(r.target)
 	}
 	open := r.places.targets.Open
 	if r.looks {
@@ -199,7 +217,10 @@ func (r *remote) Describe(ctx context.Context, ids ...string) (map[string]pipeli
 	})
 }
 
-// Destroy implements pipeline.Environments.
+// Destroy implements pipeline.Environments. Nothing is left where there can't be anything.
 func (r *remote) Destroy(ctx context.Context, environment string) error {
+	if r.places.Allow(pipeline.Siting{At: []pipeline.Target{r.target}}) != nil {
+		return nil
+	}
 	return r.act(ctx, func(p pipeline.Platform) error { return p.Destroy(ctx, environment) })
 }

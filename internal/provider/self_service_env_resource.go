@@ -241,6 +241,10 @@ func (r *selfServiceEnvResource) planBuild(ctx context.Context, m, state *selfSe
 		addAttributeError(&resp.Diagnostics, path.Root("pipeline"), partOf("launch environment", name), r.session.pipelineName(m.Pipeline), err)
 		return
 	}
+	if err := r.session.Engine.Environments.CheckSpec(r.request(*m, nil).Spec); err != nil {
+		addAttributeError(&resp.Diagnostics, path.Root("name"), partOf("launch environment", name), r.session.pipelineName(m.Pipeline), err)
+		return
+	}
 	switch {
 	case keeps, m.Build.IsUnknown(), !atPlan && pinned:
 	case !atPlan:

@@ -7,6 +7,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
@@ -114,6 +116,7 @@ func (r *stageResource) plan(ctx context.Context, plan, state *stageModel, at *e
 		return
 	}
 	r.session.warnUnused(planned.State(), stage, &resp.Diagnostics)
+	warnEnds(planned.State(), stage, &resp.Diagnostics)
 	warnInfrastructure(planned.State(), stage, move, &resp.Diagnostics)
 	if err := move.Err(); err != nil {
 		addAttributeError(&resp.Diagnostics, path.Root("build"), partOf("move stage", stage.Name), stage.Pipeline, err)
@@ -160,14 +163,34 @@ func (r *stageResource) reaches(ctx context.Context, planned gate.Planned, stage
 		return true
 	}
 	at := path.Root("publish")
-	switch {
-	case stage.Spread():
-		at = path.Root("targets")
-	case !stage.At.Home():
-		at = path.Root("aws")
+	if stage.Spread() || !stage.At.Home() {
+		at = placeOf(stage)
 	}
 	addAttributeError(&resp.Diagnostics, at, partOf("plan stage", stage.Name), stage.Pipeline, err)
 	return false
+}
+
+// placeOf is the argument that says where the environments of a stage are.
+func placeOf(stage pipeline.Stage) path.Path {
+	if stage.Spread() {
+		return path.Root("targets")
+	}
+	return path.Root("aws")
+}
+
+// warnEnds warns of environments that end as the stage is at other places, with their data.
+func warnEnds(st *pipeline.State, stage pipeline.Stage, diags *diag.Diagnostics) {
+	var ends []string
+	left := pipeline.LeftPlaces(st, stage)
+	for _, env := range st.EnvironmentsInOrder() {
+		if env.Serves() && slices.Contains(left, env.Stage) {
+			ends = append(ends, env.Describe())
+		}
+	}
+	if len(ends) > 0 {
+		diags.AddAttributeWarning(path.Root("targets"), "Environments end", fmt.Sprintf(
+			"Once stage %q serves at all places that its configuration names, these end with their data: %s.", stage.Name, strings.Join(ends, ", ")))
+	}
 }
 
 // place checks that the stage can be where it is: after what it comes after.
@@ -186,6 +209,8 @@ func (r *stageResource) place(planned gate.Planned, stage pipeline.Stage, resp *
 	}
 	at := path.Root("after")
 	switch {
+	case r.session.Engine.Stages.CheckPlaces(st, stage) != nil:
+		at = placeOf(stage)
 	case pipeline.CheckChannel(st, stage.Name, stage.Publish) != nil, r.session.Engine.Stages.CheckPublication(stage) != nil:
 		at = path.Root("publish")
 	case pipeline.CheckStage(st, stage) == nil:

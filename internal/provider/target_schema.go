@@ -93,7 +93,7 @@ func targetsAttribute() schema.ListNestedAttribute {
 	return schema.ListNestedAttribute{
 		Optional: true, Validators: []validator.List{listvalidator.SizeAtLeast(1)},
 		NestedObject:        schema.NestedAttributeObject{Attributes: attributes},
-		MarkdownDescription: "The places that the stage deploys to, if there are several: accounts and regions of AWS, or, on the local platform, data directories of their own below the pipeline's. Each has a persistent environment. The steps run at each target before its traffic moves. A build is the stage's current one once all targets run it. A target that is removed ends.",
+		MarkdownDescription: "The places that the stage deploys to, if there are several: accounts and regions of AWS, or, on the local platform, data directories of their own below the pipeline's. Each has a persistent environment. The steps run at each target before its traffic moves. A build is the stage's current one once all targets run it. A target that is removed ends, with its data, once all others serve; so does the stage's one environment when it gets targets, and its targets when it gets one environment.",
 	}
 }
 

@@ -6,9 +6,11 @@ package provider_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -190,5 +192,85 @@ func TestAccModuleAtTargets(t *testing.T) {
 	)
 	if left, err := filepath.Glob(filepath.Join(cloud, "*.db")); err != nil || len(left) > 0 {
 		t.Errorf("a destroy leaves %v: %v", left, err)
+	}
+}
+
+const movesText = `
+provider "penstock" { data_dir = "<DATA>" }
+data "penstock_source" "s" {
+  repository = "<REPO>"
+  ref        = "main"
+}
+resource "penstock_pipeline" "shop" {
+  name = "shop"
+  service = {
+    install      = "cp \"$PENSTOCK_ARTIFACT\" version"
+    start        = "exec <SELF> serve"
+    health_check = { path = "/", interval = "50ms" }
+  }
+}
+resource "penstock_stage" "commit" {
+  pipeline = penstock_pipeline.shop.name
+  type     = "commit"
+  source   = data.penstock_source.s.revision
+  artifact = "version"
+}
+resource "penstock_stage" "production" {
+  pipeline    = penstock_pipeline.shop.name
+  type        = "production"
+  trigger     = "automatic"
+  after       = [penstock_stage.commit.passed]
+  environment = { keep = true<PORT> }
+  targets     = <TARGETS>
+}
+`
+
+// TestAccPlaceLeft takes a stage from one environment to targets and back: each time what it had
+// ends, and the plan after it is empty.
+func TestAccPlaceLeft(t *testing.T) {
+	b := newBench(t)
+	config := func(targets, port string) string {
+		self, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.NewReplacer("<DATA>", b.dir, "<REPO>", b.repo, "<SELF>", self, "<TARGETS>", targets, "<PORT>", port).Replace(movesText)
+	}
+	serves := func(stages ...string) []statecheck.StateCheck {
+		return []statecheck.StateCheck{stateCheck(func() (err error) {
+			b.open(func(a *app.App) error {
+				st, e := a.Engine.State(t.Context(), "shop")
+				if e != nil {
+					return e
+				}
+				got := []string{}
+				for _, env := range st.Environments {
+					got = append(got, env.Stage+" "+string(env.Status))
+				}
+				if slices.Sort(got); !slices.Equal(got, stages) {
+					err = fmt.Errorf("there is %v, want %v", got, stages)
+				}
+				return nil
+			})
+			return err
+		})}
+	}
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := fmt.Sprintf(", port = %d", free.Addr().(*net.TCPAddr).Port)
+	_ = free.Close()
+	both := `[{ name = "eu" }, { name = "us" }]`
+	walk(t,
+		resource.TestStep{Config: config("null", ""), ConfigStateChecks: serves("production running")},
+		resource.TestStep{Config: config(both, ""), ConfigStateChecks: serves("production@eu running", "production@us running")},
+		resource.TestStep{PreConfig: func() { b.commit("two") }, Config: config("null", ""), ConfigStateChecks: serves("production running")},
+		resource.TestStep{Config: config(both, ""), ConfigStateChecks: serves("production@eu running", "production@us running")},
+		resource.TestStep{Config: config("null", port), ConfigStateChecks: serves("production running")},
+		resource.TestStep{Config: config(`[{ name = "eu" }]`, port), PlanOnly: true, ExpectError: regexp.MustCompile(`environment.port\s+=\s+\d+\s+is\s+that\s+of[\s\S]+ends\s+only\s+once`)},
+	)
+	if left, err := filepath.Glob(filepath.Join(b.dir, "targets", "*", "environments", "*")); err != nil || len(left) > 0 {
+		t.Errorf("environments are left: %v, %v", left, err)
 	}
 }

@@ -6,6 +6,7 @@ package run
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/gate"
@@ -102,6 +103,9 @@ func (s *Stages) advance(ctx context.Context, r AdvanceRequest) (report.StageVie
 			return report.StageView{}, lock.LostOr(leased, err)
 		}
 	}
+	if err := s.endLeft(leased, h, stage); err != nil {
+		return report.StageView{}, lock.LostOr(leased, err)
+	}
 	if st, err = s.removeObsolete(leased, h, stage); err != nil {
 		return report.StageView{}, lock.LostOr(leased, err)
 	}
@@ -121,10 +125,10 @@ func (s *Stages) Check(st *pipeline.State, stage pipeline.Stage) error {
 	if err := s.runner.Check(stage.Runner); err != nil {
 		return err
 	}
-	if err := s.CheckPublication(stage); err != nil || stage.Env == nil {
+	if err := s.CheckPlaces(st, stage); err != nil {
 		return err
 	}
-	if err := pipeline.CheckTargets(st, stage); err != nil {
+	if err := s.CheckPublication(stage); err != nil || stage.Env == nil {
 		return err
 	}
 	if err := pipeline.CheckData(st, stage); err != nil {
@@ -134,6 +138,25 @@ func (s *Stages) Check(st *pipeline.State, stage pipeline.Stage) error {
 		return err
 	}
 	return s.platform.Check(*stage.Env)
+}
+
+// CheckPlaces refuses places that the environments of a stage can't be at, or not yet. It opens
+// none.
+func (s *Stages) CheckPlaces(st *pipeline.State, stage pipeline.Stage) error {
+	if err := pipeline.CheckTargets(st, stage); err != nil || stage.Env == nil {
+		return err
+	}
+	siting := pipeline.Siting{Spec: *stage.Env}
+	for _, at := range stage.AtPlaces() {
+		siting.At = append(siting.At, at.At)
+	}
+	left := pipeline.LeftPlaces(st, stage)
+	for _, env := range st.EnvironmentsInOrder() {
+		if slices.Contains(left, env.Stage) {
+			siting.Beside = append(siting.Beside, env)
+		}
+	}
+	return s.places.Allow(siting)
 }
 
 // CheckLaunch refuses instances of a stage that can't be launched from the images of a build,
@@ -217,7 +240,10 @@ func (s *Stages) actAndPublish(ctx context.Context, h *lock.Lock, st *pipeline.S
 
 // act executes the move.
 func (s *Stages) act(ctx context.Context, h *lock.Lock, st *pipeline.State, stage pipeline.Stage, move gate.Move, secrets StageSecrets) error {
-	if stage.Spread() && (move.Action == gate.ActionAdjust || move.Action == gate.ActionFinish) {
+	switch adjusts := move.Action == gate.ActionAdjust || move.Action == gate.ActionFinish; {
+	case move.Why.Kind == gate.WhyTargetLeft: // which is done last, whatever else is
+		return nil
+	case adjusts && stage.Spread():
 		return s.adjustTargets(ctx, st, stage, secrets)
 	}
 	switch move.Action {

@@ -57,6 +57,9 @@ type logs interface {
 type collector interface {
 	// EndEnvironment ends an environment under its lease, and removes its record.
 	EndEnvironment(ctx context.Context, pipeline string, lease pipeline.Lease, env pipeline.Environment) error
+	// ForgetEnvironment removes the record of an environment that can't be ended, under its
+	// lease, and says why.
+	ForgetEnvironment(ctx context.Context, lease pipeline.Lease, env pipeline.Environment, why error) error
 	// Sweep removes files that no record names, unless somebody else makes some. own is the
 	// caller's lock; nil for none.
 	Sweep(ctx context.Context, own *lock.Lock) error

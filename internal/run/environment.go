@@ -39,6 +39,9 @@ const (
 // prepare brings up the run's fleet: in the stage's environment if that is persistent, else
 // in an environment of its own.
 func (a *attempt) prepare(ctx context.Context) error {
+	if err := a.places.Check(ctx, a.stage.At); err != nil { // what is recorded there must be able to end
+		return err
+	}
 	if err := a.endKept(ctx); err != nil {
 		return err
 	}

@@ -37,7 +37,10 @@ func (a rollout) over(ctx context.Context) error {
 		return err
 	}
 	waves := a.stage.Waves()
-	if err := a.bringImage(ctx); err != nil {
+	if err = a.open(ctx); err == nil {
+		err = a.bringImage(ctx)
+	}
+	if err != nil {
 		return a.stopped(ctx, waves, lock.LostOr(ctx, err)) // an earlier run may have moved some
 	}
 	for i, wave := range waves {
@@ -50,10 +53,12 @@ func (a rollout) over(ctx context.Context) error {
 			return a.stopped(ctx, waves[:i+1], lock.LostOr(ctx, err))
 		}
 	}
-	if err := a.endLeft(ctx, a.stage); err != nil {
-		return a.stopped(ctx, nil, lock.LostOr(ctx, err))
-	}
 	return nil
+}
+
+// open opens all targets before the first one moves.
+func (a rollout) open(ctx context.Context) error {
+	return sideBySide(ctx, a.stage.AtTargets(), func(ctx context.Context, at pipeline.Stage) error { return a.places.Check(ctx, at.At) })
 }
 
 // bringImage places the image of the run's build for all targets before the first one moves.
@@ -101,7 +106,7 @@ func (e *core) recoverTargets(ctx context.Context, st *pipeline.State, name stri
 // end was not recorded.
 func (a rollout) rolledOut(ctx context.Context) (bool, error) {
 	st, err := a.states.Fresh(ctx, a.run.Pipeline)
-	if err != nil || len(pipeline.LeftTargets(st, a.stage)) > 0 {
+	if err != nil {
 		return false, err
 	}
 	for _, at := range a.stage.AtTargets() {
@@ -225,7 +230,7 @@ func (a rollout) stopped(ctx context.Context, moved [][]pipeline.Stage, cause er
 	if err := errors.Join(errs...); err != nil {
 		return errors.Join(cause, fmt.Errorf("go back to build %s: %w (%s)", before, lock.LostOr(ctx, err), a.holdings(ctx)))
 	}
-	return fmt.Errorf("%w (all targets run build %s again)", cause, before)
+	return fmt.Errorf("%w (%s)", cause, a.holdings(ctx))
 }
 
 // holdings says which target holds which build.
@@ -236,10 +241,18 @@ func (a rollout) holdings(ctx context.Context) string {
 	if err != nil {
 		return "which target holds which build can't be read: " + err.Error()
 	}
+	before, again := a.state.Current[a.stage.Name].Build, true
 	var all []string
 	for _, at := range a.stage.AtTargets() {
 		env, _ := st.RunEnvironment(at.Name, pipeline.ForStage)
+		if !env.Serves() { // what is launched, or ends, holds none
+			env.Build = ""
+		}
+		again = again && env.Build == before && before != ""
 		all = append(all, fmt.Sprintf("target %s holds %s", at.At.Name, orElse(env.Build, "none", "build ")))
+	}
+	if again {
+		return "all targets run build " + before + " again"
 	}
 	return strings.Join(all, ", ")
 }
@@ -357,18 +370,43 @@ func (a rollout) checkMoved(ctx context.Context, moved []pipeline.Stage) error {
 	return nil
 }
 
-// endLeft ends what a stage has at targets that it no longer has.
-func (e *core) endLeft(ctx context.Context, stage pipeline.Stage) error {
-	st, err := e.states.Fresh(ctx, stage.Pipeline)
-	if err != nil {
+// endLeft ends what a stage has at places that it has left, once it serves at those where it
+// is. That is no part of its run: what can't be ended is tried again by the next apply, and the
+// build has passed all the same.
+func (s *Stages) endLeft(ctx context.Context, h *lock.Lock, stage pipeline.Stage) error {
+	st, err := s.states.Fresh(ctx, stage.Pipeline)
+	if err != nil || !pipeline.MayLeave(st, stage) {
 		return err
 	}
-	for _, name := range pipeline.LeftTargets(st, stage) {
-		if err := e.removeAt(ctx, stage.Pipeline, name); err != nil {
+	var errs []error
+	for _, name := range pipeline.LeftPlaces(st, stage) {
+		end := s.removeAt
+		if name == stage.Name { // the stage itself stays
+			end = func(ctx context.Context, _, _ string) error { return s.endAlone(ctx, h, st, stage) }
+		}
+		errs = append(errs, end(ctx, stage.Pipeline, name))
+	}
+	return errors.Join(errs...)
+}
+
+// endAlone ends the environment that a stage had before it had targets, with what is recorded
+// of its data.
+func (s *Stages) endAlone(ctx context.Context, h *lock.Lock, st *pipeline.State, stage pipeline.Stage) error {
+	if env, ok := st.RunEnvironment(stage.Name, pipeline.ForStage); ok {
+		if err := s.collector.EndEnvironment(ctx, stage.Pipeline, h.Lease, env); err != nil {
 			return err
 		}
 	}
-	return nil
+	var gone []pipeline.Key
+	for _, key := range []pipeline.Key{{Kind: pipeline.RecordFinish, ID: stage.Name}, {Kind: pipeline.RecordDrift, ID: stage.Name}} {
+		if st.Version(key.Kind, key.ID) > 0 {
+			gone = append(gone, key)
+		}
+	}
+	if len(gone) == 0 {
+		return nil
+	}
+	return s.states.Append(ctx, stage.Pipeline, &h.Lease, pipeline.Event{Kind: pipeline.EnvironmentEnded, Facts: pipeline.Facts{Gone: gone}})
 }
 
 // removeAt ends what a stage has at one of its targets, and removes what is recorded of it.
@@ -388,7 +426,11 @@ func (e *core) removeTargets(ctx context.Context, st *pipeline.State, stage pipe
 	for _, at := range stage.AtTargets() {
 		names = append(names, at.Name)
 	}
-	names = append(names, pipeline.LeftTargets(st, stage)...)
+	for _, name := range pipeline.LeftPlaces(st, stage) {
+		if name != stage.Name { // which goes with the stage
+			names = append(names, name)
+		}
+	}
 	for _, plan := range st.Plans { // also of a target that was removed before it had anything
 		if of, target := pipeline.CutTarget(plan.Stage); of == stage.Name && target != "" && !slices.Contains(names, plan.Stage) {
 			names = append(names, plan.Stage)
@@ -403,13 +445,9 @@ func (e *core) removeTargets(ctx context.Context, st *pipeline.State, stage pipe
 }
 
 // adjustTargets gives the environments of a stage at its targets what can be given them while
-// they serve, and ends those at targets that it no longer has.
+// they serve.
 func (s *Stages) adjustTargets(ctx context.Context, st *pipeline.State, stage pipeline.Stage, secrets StageSecrets) error {
-	err := sideBySide(ctx, stage.AtTargets(), func(ctx context.Context, at pipeline.Stage) error {
+	return sideBySide(ctx, stage.AtTargets(), func(ctx context.Context, at pipeline.Stage) error {
 		return s.deploy(ctx, at, st.Current[stage.Name].Build, secrets, func(string, ...any) {})
 	})
-	if err != nil {
-		return err
-	}
-	return s.endLeft(ctx, stage)
 }

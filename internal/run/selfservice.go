@@ -190,8 +190,11 @@ func (e *Environments) CheckLaunch(st *pipeline.State, r LaunchRequest) error {
 		return pipeline.Errorf(pipeline.CodeRefused, op, "%s has %d environments already (%s), and pipeline %q allows %d for each person", owner, len(theirs), strings.Join(theirs, ", "), r.Pipeline, most).
 			WithAdvice(pipeline.Advice{Verb: pipeline.VerbDestroy, Pipeline: r.Pipeline, Environment: theirs[0]})
 	}
-	return e.platform.Check(r.Spec)
+	return e.CheckSpec(r.Spec)
 }
+
+// CheckSpec refuses an environment that the platform can't provide.
+func (e *Environments) CheckSpec(spec pipeline.EnvironmentSpec) error { return e.platform.Check(spec) }
 
 // Launch launches an environment for a person, or changes the one of that name to the wanted
 // build or working tree, size and time to live, without failing a request. If it fails, what
@@ -522,6 +525,53 @@ func (e *Environments) End(ctx context.Context, pipelineName, name, id string) e
 		return err
 	}
 	return e.logs.Remove(leased, pipelineName, env.ID)
+}
+
+// Unreachable returns an environment, by its ID or the name of its stage, whose place can't be
+// opened, and why not: nothing else can be forgotten. It returns CodeRefused for any other.
+func (e *Environments) Unreachable(ctx context.Context, pipelineName, name string) (env pipeline.Environment, why, err error) {
+	const op = "forget environment"
+	st, err := e.states.Existing(ctx, pipelineName)
+	if err != nil {
+		return env, nil, err
+	}
+	env, known := st.Environments[name]
+	for _, other := range st.EnvironmentsInOrder() {
+		if !known && name != "" && other.Stage == name {
+			env, known = other, true
+		}
+	}
+	if !known {
+		return env, nil, pipeline.Errorf(pipeline.CodeNotFound, op, "pipeline %q has no environment %q", pipelineName, name).
+			WithAdvice(pipeline.Advice{Verb: pipeline.VerbListEnvironments, Pipeline: pipelineName})
+	}
+	if err := st.Pipeline.Authorize(pipeline.RightDeploy, e.person, op+" "+env.ID); err != nil {
+		return env, nil, err
+	}
+	if why = e.places.Check(ctx, env.Target); why == nil {
+		return env, nil, pipeline.Errorf(pipeline.CodeRefused, op, "%s can be ended, as its place can be reached", env.Describe()).
+			WithHint("Remove it from the configuration, and apply.")
+	}
+	return env, why, nil
+}
+
+// Forget removes the record of an environment whose place can't be opened, and returns it. What
+// there is of it stays, for somebody else to remove.
+func (e *Environments) Forget(ctx context.Context, pipelineName, name string) (pipeline.Environment, error) {
+	env, _, err := e.Unreachable(ctx, pipelineName, name)
+	if err != nil {
+		return env, err
+	}
+	leased, h, err := e.locks.Lock(ctx, lock.Environment(env), "removal of the record of "+env.Describe())
+	if err != nil {
+		return env, err
+	}
+	defer e.locks.Unlock(ctx, h)
+	env, why, err := e.Unreachable(leased, pipelineName, env.ID)
+	if err != nil {
+		return env, err
+	}
+	return env, lock.LostOr(leased, e.collector.ForgetEnvironment(leased, h.Lease, env, why))
 }
 
 const (

@@ -226,13 +226,20 @@ func (p *Platform) Images(ctx context.Context) ([]pipeline.BakedImage, error) {
 
 // CheckImage implements pipeline.Platform.
 func (p *Platform) CheckImage(r pipeline.ImageDefinition) error {
-	for name, set := range map[string]bool{"kms_key": r.KMSKey != "", "publish": r.Publish != nil, "instance_type": r.Builder != "", "volume": r.Volume != nil} {
-		if set {
-			return pipeline.Errorf(pipeline.CodeInvalid, "check image "+r.Name, "%s has no meaning on the local platform", name).
-				WithAdvice(pipeline.Unset(name), pipeline.Set("aws", "{ … }", "the provider"))
+	for _, a := range []struct {
+		name string
+		set  bool
+	}{
+		{"kms_key", r.KMSKey != ""}, {"publish", r.Publish != nil}, {"instance_type", r.Builder != ""}, {"volume", r.Volume != nil},
+		{"instance_profile", r.Profile != ""}, {"security_groups", len(r.Groups) > 0},
+	} {
+		if a.set {
+			return pipeline.Errorf(pipeline.CodeInvalid, "check image "+r.Name, "%s has no meaning on the local platform", a.name).
+				WithAdvice(pipeline.Unset(a.name), pipeline.Set("aws", "{ … }", "the provider"))
 		}
 	}
-	return nil
+	_, err := p.Resolve(context.Background(), r.From)
+	return err
 }
 
 // RemoveImage removes an image that no fleet was made from.

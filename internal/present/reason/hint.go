@@ -49,6 +49,7 @@ var table = map[pipeline.Verb]words{
 
 	pipeline.VerbExtend:  {"penstock env extend {pipeline} {environment}", "`{command}` lets it live longer"},
 	pipeline.VerbDestroy: {"penstock env destroy {pipeline} {environment}", "End {environment:q} with `{command}`"},
+	pipeline.VerbForget:  {"penstock env forget {pipeline} {environment}", "If its place is gone for good, let go of it with `{command}`"},
 	pipeline.VerbDevelop: {"penstock bootstrap local", "Keep it up with `{command}`"},
 	pipeline.VerbStart:   {"", "Say how it starts with --start"},
 	pipeline.VerbForce:   {"", "Set force_destroy = true on the pipeline and apply before you destroy it"},

@@ -114,6 +114,7 @@ func TestAdvice(t *testing.T) {
 		pipeline.VerbForce:   "Set force_destroy = true on the pipeline and apply before you destroy it.",
 		pipeline.VerbImport:  "Choose another name, or take it over with `terraform import`.",
 		pipeline.VerbCollect: "Free some space; `penstock gc` removes what nothing needs.",
+		pipeline.VerbForget:  "If its place is gone for good, let go of it with `penstock env forget shop alice`.",
 		pipeline.VerbEndKept: "End what is kept after a failure with `penstock gc --kept`.",
 		pipeline.VerbDataDir: "Set data_dir in the provider block, --data-dir or PENSTOCK_DATA_DIR to true.",
 
