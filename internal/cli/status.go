@@ -129,6 +129,7 @@ type statusChannel struct {
 	Images map[string]string `json:"images,omitempty" shape:"image_by_region"` // IDs of the image and its copies
 	Since  time.Time         `json:"since"`
 	Moving string            `json:"moving,omitempty"` // the build that it is on its way to
+	Stray  *pipeline.Stray   `json:"stray,omitempty"`  // what something else has made of the name, if it does not lead there any more
 }
 
 // describeChannel returns the channel of a stage; nil for none.
@@ -137,7 +138,7 @@ func describeChannel(v report.StageView) *statusChannel {
 	if c == nil {
 		return nil
 	}
-	out := &statusChannel{Name: c.Name, Build: c.Build, statusNamed: namedBuild(v.Build(c.Build)), Image: c.Image, Images: c.Images, Since: c.At}
+	out := &statusChannel{Name: c.Name, Build: c.Build, statusNamed: namedBuild(v.Build(c.Build)), Image: c.Image, Images: c.Images, Since: c.At, Stray: c.Stray}
 	if c.Moving != nil {
 		out.Moving = c.Moving.Build
 	}

@@ -74,6 +74,8 @@ func channels(on screen, p statusPipeline, ago func(time.Time) string) string {
 		switch {
 		case c.Moving != "":
 			image = strings.TrimSpace(image + "  on its way to build " + c.Moving)
+		case c.Stray != nil:
+			image += "  " + c.Stray.String()
 		case image == "":
 			image = "it leads nowhere: no build is left that passed"
 		}

@@ -242,3 +242,50 @@ func TestChannelOfAnother(t *testing.T) {
 	d.mustApply(publishing("1", p))
 	d.wantNamed("after it was adopted", build("1"))
 }
+
+// A name that something else has removed, or let lead elsewhere, is brought back by the next
+// apply. One that has become something else's is refused, before anything is done, unless it may
+// be adopted.
+func TestChannelChangedByOthers(t *testing.T) {
+	for name, change := range map[string]func(d *desk){
+		"removed": func(d *desk) { delete(d.names, "stable@there") },
+		"changed": func(d *desk) { d.names["stable@there"] = memName{image: "img-other", owner: "acceptance"} },
+		"taken":   func(d *desk) { d.names["stable@there"] = memName{image: "img-other", owner: "somebody"} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := open(t)
+			d.mustApply(publishing("1", stable()))
+			change(d)
+			d = d.again()
+			v := d.status("acceptance")
+			if v.Move.Action != gate.ActionPublish || v.Move.Why.Kind != gate.WhyStray || !v.Move.Publishes || v.Channel.Stray == nil || v.Channel.Stray.Region != "there" {
+				t.Errorf("the next apply does %s: %s; the channel is %+v", v.Move.Action, v.Move.Why, v.Channel)
+			}
+			at, position, err := d.Snapshot(t.Context(), "shop")
+			if err != nil {
+				t.Fatal(err)
+			}
+			again, err := d.SnapshotAt(t.Context(), "shop", position)
+			if err != nil || *again.State().Channels["acceptance"].Stray != *at.State().Channels["acceptance"].Stray {
+				t.Errorf("at the same position the channel is %+v, %v", again.State().Channels["acceptance"], err)
+			}
+			p := stable()
+			if name == "taken" {
+				runs := d.stepRuns["make"]
+				if err := d.apply(publishing("2", stable())); pipeline.CodeOf(err) != pipeline.CodeConflict || !strings.Contains(err.Error(), "replaced it in there") {
+					t.Errorf("a name that is something else's: %v", err)
+				}
+				if d.names["stable@there"].owner != "somebody" || d.stepRuns["make"] > runs+1 {
+					t.Errorf("there are %v", d.names)
+				}
+				p.Adopt = true
+			}
+			since := d.state().Channels["acceptance"].At
+			d.mustApply(publishing("1", p))
+			d.wantNamed("after the next apply", build("1"))
+			if c := d.state().Channels["acceptance"]; c.Stray != nil || !c.At.Equal(since) {
+				t.Errorf("the channel is %+v, and led there since %v", c, since)
+			}
+		})
+	}
+}

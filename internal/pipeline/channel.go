@@ -72,6 +72,7 @@ type Channel struct {
 	Replaced    *ChannelImage  `json:"replaced,omitempty"` // where it led before it came to lead there; nil if that is not known, or was nowhere
 	Moving      *ChannelAim    `json:"moving,omitempty"`   // where it is on its way to; nil: nowhere
 	Left        bool           `json:"left,omitempty"`     // nothing publishes by it any more, and it stays
+	Stray       *Stray         `json:"-"`                  // how the name leads elsewhere, as the platform sees it; nil: it does not
 }
 
 // ChannelImage is an image that a channel leads to. Without an ID it leads nowhere.
@@ -171,7 +172,7 @@ func ChannelDue(s *State, publisher string) bool {
 	switch {
 	case !recorded:
 		return aim.Image != "" || aim.Build != ""
-	case c.Moving != nil, c.Left:
+	case c.Moving != nil, c.Left, c.Stray != nil:
 		return true
 	case aim.Image == "" && aim.Build == "":
 		return c.Image != ""
@@ -179,13 +180,16 @@ func ChannelDue(s *State, publisher string) bool {
 	return aim.Name != c.Name || aim.Build != c.Build || aim.Image != c.Image || c.Publication.Digest() != want.Digest()
 }
 
-// CheckChannel refuses a publication whose name is that of another one, or that would encrypt
-// the same copy with another key.
+// CheckChannel refuses a publication whose name is that of another one, or has become something
+// else's, or that would encrypt the same copy with another key.
 func CheckChannel(s *State, publisher string, want *Publication) error {
 	if want == nil {
 		return nil
 	}
 	op := fmt.Sprintf("publish by %s", DescribePublisher(publisher))
+	if c := s.Channels[publisher]; c.Stray != nil && c.Stray.Foreign && c.Name == want.Channel && !want.Adopt {
+		return c.Stray.taken(op, c.Name)
+	}
 	for _, other := range publishers(s) {
 		theirs := PublicationOf(s, other)
 		if other == publisher {
@@ -354,7 +358,7 @@ func union(namers []namer) (Publication, error) {
 // nowhere. What it led to before stays with it, as far as its publication says.
 func (c Channel) Named(want Publication, aim ChannelAim, images map[string]string, at time.Time) Channel {
 	before := c.ChannelImage
-	c.Name, c.Publication, c.Moving, c.Left = aim.Name, want, nil, false
+	c.Name, c.Publication, c.Moving, c.Left, c.Stray = aim.Name, want, nil, false, nil
 	c.ChannelImage = ChannelImage{}
 	if aim.Image != "" {
 		c.ChannelImage = ChannelImage{aim.Build, aim.Run, aim.Image, images}

@@ -137,3 +137,53 @@ resource "penstock_stage" "other" {
 		t.Errorf("names are left: %v, %v", left, err)
 	}
 }
+
+// TestAccChannelChangedByOthers puts a channel right that something else has removed, damaged, or
+// let lead elsewhere, and says so in the plan. It takes no name that is another's by now.
+func TestAccChannelChangedByOthers(t *testing.T) {
+	b := newBench(t)
+	whole := b.config(map[string]string{"INSTANCES": "1"})
+	base := whole[:strings.Index(whole, `resource "penstock_stage" "exploratory"`)]
+	config := func(publish string) string {
+		return strings.Replace(base, `after    = [penstock_stage.commit.passed]`, `after    = [penstock_stage.commit.passed]
+  publish  = { channel = "stable"`+publish+` }`, 1)
+	}
+	file := filepath.Join(b.dir, "images", "names", "shop", "stable.json")
+	var was string
+	read := func() string {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Errorf("the channel: %v", err)
+		}
+		return string(data)
+	}
+	write := func(text string) func() {
+		return func() {
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	right := func(*terraform.State) error {
+		if is := read(); is != was {
+			t.Errorf("the channel says %s, and said %s", is, was)
+		}
+		return nil
+	}
+	mended := plan(plancheck.ExpectUnknownValue("penstock_stage.acceptance", tfjsonpath.New("published")), plancheck.ExpectResourceAction("penstock_stage.acceptance", plancheck.ResourceActionUpdate))
+	const another = `{"pipeline":"shop","name":"stable","owner":"acceptance","image":"img-0000000000000000","build":"b-0000000000"}`
+	steps := []resource.TestStep{{Config: config(""), Check: func(*terraform.State) error { was = read(); return nil }}}
+	for _, change := range []func(){func() { _ = os.Remove(file) }, write(another), write("garbage"), write("{}")} {
+		steps = append(steps, resource.TestStep{PreConfig: change, Config: config(""), Check: right, ConfigPlanChecks: mended})
+	}
+	taken := write(strings.Replace(another, `"owner":"acceptance"`, `"owner":"theirs"`, 1))
+	steps = append(steps,
+		resource.TestStep{PreConfig: taken, Config: config(""), PlanOnly: true, ExpectError: regexp.MustCompile(`(?s)publish\s+=.*adopt\s+=\s+true.*something\s+else\s+has\s+replaced\s+it`)},
+		resource.TestStep{Config: config(", adopt = true"), Check: right},
+		resource.TestStep{PreConfig: write("garbage"), Config: base},
+	)
+	walk(t, steps...)
+	if _, err := os.Stat(file); err == nil {
+		t.Errorf("the channel is left: %s", read())
+	}
+}

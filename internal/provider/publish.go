@@ -238,7 +238,7 @@ var publishedTypes = map[string]attr.Type{
 
 func publishedAttribute() schema.SingleNestedAttribute {
 	return schema.SingleNestedAttribute{
-		Computed: true, MarkdownDescription: "What the stage's channel leads to; null if it leads nowhere.",
+		Computed: true, MarkdownDescription: "What the stage's channel leads to; null if it leads nowhere, or if something else has changed it.",
 		Attributes: map[string]schema.Attribute{
 			"build":     computed("Build whose image it is."),
 			"image_id":  computed("ID of the image, in the provider's region."),
@@ -247,9 +247,25 @@ func publishedAttribute() schema.SingleNestedAttribute {
 	}
 }
 
-// flattenPublished returns what a stage's channel leads to.
+// warnStray warns of a publisher whose channel something else has changed, which the apply puts
+// right.
+func warnStray(st *pipeline.State, publisher string, diags *diag.Diagnostics) {
+	c := st.Channels[publisher]
+	if c.Stray == nil || pipeline.PublicationOf(st, publisher) == nil {
+		return
+	}
+	leads := c.Image
+	if b, ok := st.Builds[c.Build]; ok {
+		leads = "the image of build " + pipeline.BuildName(b.Number, b.ID)
+	}
+	diags.AddAttributeWarning(path.Root("publish"), "The channel was changed by something else", fmt.Sprintf(
+		"The channel %q of %s is to lead to %s, and %s.\n\nThe apply lets it lead there again.", c.Name, pipeline.DescribePublisher(publisher), leads, c.Stray))
+}
+
+// flattenPublished returns what a stage's channel leads to. What something else has changed is
+// not what the stage publishes.
 func flattenPublished(c *pipeline.Channel) types.Object {
-	if c == nil || c.Image == "" {
+	if c == nil || c.Image == "" || c.Stray != nil {
 		return types.ObjectNull(publishedTypes)
 	}
 	return types.ObjectValueMust(publishedTypes, map[string]attr.Value{

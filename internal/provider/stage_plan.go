@@ -115,6 +115,7 @@ func (r *stageResource) plan(ctx context.Context, plan, state *stageModel, at *e
 	}
 	r.session.warnUnused(planned.State(), stage, &resp.Diagnostics)
 	warnInfrastructure(planned.State(), stage, move, &resp.Diagnostics)
+	warnStray(planned.State(), stage.Name, &resp.Diagnostics)
 	if err := move.Err(); err != nil {
 		addAttributeError(&resp.Diagnostics, path.Root("build"), partOf("move stage", stage.Name), stage.Pipeline, err)
 		return

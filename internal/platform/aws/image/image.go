@@ -36,6 +36,7 @@ type Images struct {
 	ec2       *ec2.Client
 	ssm       *ssm.Client
 	resolved  *cloud.Batcher[string, string] // by name
+	led       *cloud.Batcher[spot, reading]  // what channels say
 	limits
 	asked struct {
 		sync.Mutex
@@ -46,7 +47,7 @@ type Images struct {
 // New returns the images of an installation.
 func New(s *stack.Stack, instances *instance.Instances) *Images {
 	m := &Images{stack: s, instances: instances, ec2: ec2.NewFromConfig(s.Config), ssm: ssm.NewFromConfig(s.Config), limits: limits{imageLimit, reportLimit, parameterLimit}}
-	m.resolved = cloud.NewBatcher(m.fetchParameters)
+	m.resolved, m.led = cloud.NewBatcher(m.fetchParameters), cloud.NewBatcher(m.fetchReadings)
 	m.asked.shareable = map[string]bool{}
 	return m
 }
@@ -81,17 +82,7 @@ const maxParameters = 10
 
 // fetchParameters reads parameters by name; those that don't exist are left out.
 func (m *Images) fetchParameters(ctx context.Context, names []string) (map[string]string, error) {
-	found := map[string]string{}
-	for chunk := range slices.Chunk(names, maxParameters) {
-		out, err := m.ssm.GetParameters(ctx, &ssm.GetParametersInput{Names: chunk})
-		if err != nil {
-			return nil, cloud.Fault(ctx, "read SSM parameters", err)
-		}
-		for _, v := range out.Parameters {
-			found[aws.ToString(v.Name)] = aws.ToString(v.Value)
-		}
-	}
-	return found, nil
+	return m.home().readParameters(ctx, names)
 }
 
 // newest returns the newest image that a filter selects.
