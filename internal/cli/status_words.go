@@ -82,6 +82,10 @@ func channels(on screen, p statusPipeline, ago func(time.Time) string) string {
 		t.row(c.Name, s.Stage, present.Build(c.Number, c.Build), c.Build, ago(c.Since), image)
 		some = true
 	}
+	for _, c := range p.Left {
+		t.row(c.Name, c.Stage, present.Build(c.Number, c.Build), c.Build, ago(c.Since), c.Image+"  kept, though nothing publishes by it any more")
+		some = true
+	}
 	if !some {
 		return ""
 	}

@@ -114,7 +114,7 @@ func placementAttributes(image, needs string) map[string]schema.Attribute {
 		"deregistration_protection": schema.BoolAttribute{Optional: true, MarkdownDescription: "Whether AWS refuses to deregister the image. Penstock lifts the protection once nothing needs the image. Default: false."},
 		"keep_shared":               schema.BoolAttribute{Optional: true, MarkdownDescription: "Whether an image stays for as long as others may launch it, even if the resource is destroyed. Default: false."},
 		"adopt":                     schema.BoolAttribute{Optional: true, MarkdownDescription: "Whether a parameter, or a channel, that something else made may be taken over. Else it is refused. Default: false."},
-		"on_removal":                optional("What becomes of the name when `publish`, or the resource, is removed. `delete` removes it. `keep` leaves it as it is, with the image that it leads to. Default: `delete`.", stringvalidator.OneOf(onRemovalDelete, string(pipeline.OnRemovalKeep))),
+		"on_removal":                optional("What becomes of the name when `publish`, or the resource, is removed. `delete` removes it. `keep` leaves it as it is, with the image that it leads to, also if `publish` gets another name. It stays until something publishes by it with `adopt`. Its pipeline is destroyed only with `force_destroy`, which removes it. Default: `delete`.", stringvalidator.OneOf(onRemovalDelete, string(pipeline.OnRemovalKeep))),
 	}
 }
 
