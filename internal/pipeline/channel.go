@@ -312,8 +312,25 @@ func (a ChannelAim) Check(publisher string) error {
 	if a.Build == "" || a.Image != "" {
 		return nil
 	}
-	return Errorf(CodeInvalid, "publish by "+DescribePublisher(publisher), "build %s has no image", a.Build).
-		WithHint("Set base_image on the commit stage, or let a stage with an environment bake one; or remove publish.")
+	return Errorf(CodeInvalid, "find the image of "+DescribePublisher(publisher), "build %s has no image", a.Build).WithHint(hintNoImage)
+}
+
+// hintNoImage says how builds get images.
+const hintNoImage = "Set base_image on the commit stage, or let a stage with an environment bake one; or remove publish."
+
+// CheckImages refuses a stage that publishes builds none of which can have an image: no commit stage
+// above it has a base image, and no stage up to it bakes one. A build that the configuration names
+// may have got one before, and of a stage that comes after none it is not known which commit stage
+// makes its builds.
+func CheckImages(s *State, stage Stage) error {
+	if stage.Publish == nil || stage.Pin != "" || stage.Bake || stage.BaseImage != "" || len(stage.After) == 0 && stage.Type != TypeCommit {
+		return nil
+	}
+	above := s.Ancestors(stage.After)
+	if slices.ContainsFunc(above, func(name string) bool { return s.Stages[name].Bake || s.Stages[name].BaseImage != "" }) {
+		return nil
+	}
+	return Errorf(CodeInvalid, "publish by "+DescribePublisher(stage.Name), "no build that the stage takes can have an image").WithHint(hintNoImage)
 }
 
 // union returns what all want together: all places and all who may launch it. It is

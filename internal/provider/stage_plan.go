@@ -182,12 +182,17 @@ func (r *stageResource) place(planned gate.Planned, stage pipeline.Stage, resp *
 	}
 	st := planned.State()
 	err := r.session.Engine.Stages.Check(st, stage)
+	imageless := false
+	if err == nil && !planned.Undefined(stage.Name) {
+		err = pipeline.CheckImages(st, stage)
+		imageless = err != nil
+	}
 	if err == nil {
 		return true
 	}
 	at := path.Root("after")
 	switch {
-	case pipeline.CheckChannel(st, stage.Name, stage.Publish) != nil, r.session.Engine.Stages.CheckPublication(stage) != nil:
+	case imageless, pipeline.CheckChannel(st, stage.Name, stage.Publish) != nil, r.session.Engine.Stages.CheckPublication(stage) != nil:
 		at = path.Root("publish")
 	case pipeline.CheckStage(st, stage) == nil:
 		at = path.Root("environment")
