@@ -192,7 +192,7 @@ func CheckChannel(s *State, publisher string, want *Publication) error {
 		return c.Stray.taken(op, c.Name)
 	}
 	if left, found := LeftAs(s, want.Channel); found && left.Stage != publisher && !want.Adopt {
-		return Errorf(CodeConflict, op, "channel %q exists: %s has left it, with on_removal = \"keep\"", left.Name, DescribePublisher(left.Stage)).
+		return Errorf(CodeConflict, op, "channel %q exists: %s has left it, to be kept", left.Name, DescribePublisher(left.Stage)).
 			WithHint("Choose another name for the channel, or set adopt = true to take it over.")
 	}
 	for _, other := range publishers(s) {
@@ -202,7 +202,7 @@ func CheckChannel(s *State, publisher string, want *Publication) error {
 		}
 		if want.Channel != "" && theirs.Channel == want.Channel {
 			return Errorf(CodeInvalid, op, "%s publishes as %q, too, and a name leads to one image", DescribePublisher(other), want.Channel).
-				WithHint("Give each a name of its own.")
+				WithHint("Give each a name of its own. If the configuration gives %s another one in the same apply, apply that first: it comes later.", DescribePublisher(other))
 		}
 		if !mayShareImages(s, publisher, other) {
 			continue

@@ -10,7 +10,7 @@ import "fmt"
 type Stray struct {
 	Region  string `json:"region"`            // in which it is so; others may be like it
 	Image   string `json:"image,omitempty"`   // that it leads to there; empty: it is gone, or damaged
-	Foreign bool   `json:"foreign,omitempty"` // it was made anew by something else, so that it is not the channel's any more
+	Foreign bool   `json:"foreign,omitempty"` // something else has made it again, so that it is not the channel's any more
 }
 
 // String says in words what has become of the name.

@@ -187,3 +187,53 @@ func TestAccChannelChangedByOthers(t *testing.T) {
 		t.Errorf("the channel is left: %s", read())
 	}
 }
+
+// TestAccKeptChannel leaves a channel, and lets another stage go on with it. What the plan can know
+// is refused there: who does not adopt the name, an end of the pipeline, and a stage whose builds
+// have no image.
+func TestAccKeptChannel(t *testing.T) {
+	b := newBench(t)
+	whole := b.config(map[string]string{"INSTANCES": "1"})
+	base := whole[:strings.Index(whole, `resource "penstock_stage" "exploratory"`)]
+	config := func(acceptance, other string) string {
+		return strings.Replace(base, `after    = [penstock_stage.commit.passed]`, `after    = [penstock_stage.commit.passed]
+  `+acceptance, 1) + `
+resource "penstock_stage" "other" {
+  pipeline = penstock_pipeline.shop.name
+  name     = "other"
+  type     = "custom"
+  after    = [penstock_stage.acceptance.passed]
+  ` + other + `
+}
+`
+	}
+	const kept, adopted = `publish = { channel = "zero", on_removal = "keep" }`, `publish = { channel = "zero", on_removal = "keep", adopt = true }`
+	of := func(stages ...string) resource.TestCheckFunc {
+		return func(*terraform.State) error {
+			b.open(func(a *app.App) error {
+				list, err := a.Engine.Reports.ImagesOf(context.Background(), "shop", "zero")
+				if err != nil || len(list) != 1 || len(list[0].Channels) != 1 || list[0].Channels[0].Stage != stages[0] || list[0].Channels[0].Build != b.passed("acceptance") {
+					t.Errorf("the channel of %s: %+v, %v", stages[0], list, err)
+				}
+				return nil
+			})
+			return nil
+		}
+	}
+	refused := func(config, text string) resource.TestStep {
+		return resource.TestStep{Config: config, ExpectError: regexp.MustCompile(`(?s)Error running pre-apply plan.*` + strings.ReplaceAll(text, " ", `\s+`))}
+	}
+	imageless := strings.Replace(config(kept, ""), "base_image = penstock_baked_image.base.image_id", "", 1)
+	imageless = strings.Replace(imageless, `on_removal = "keep" }`, `on_removal = "keep" }
+  bake = false`, 1)
+	walk(t,
+		resource.TestStep{Config: config(kept, ""), Check: of("acceptance")},
+		refused(imageless, `publish = .*no build that the stage takes can have an image`),
+		resource.TestStep{Config: config("", ""), Check: of("acceptance")},
+		refused(config("", kept), `publish = .*channel "zero" exists: stage "acceptance" has left it`),
+		resource.TestStep{Config: config("", adopted), Check: of("other")},
+		resource.TestStep{PreConfig: func() { b.commit("two") }, Config: config("", adopted), Check: of("other")},
+		resource.TestStep{Config: config("", adopted), Destroy: true, ExpectError: regexp.MustCompile(`(?s)force_destroy.*still\s+has\s+channels`)},
+		resource.TestStep{Config: config("", `publish = { channel = "zero", adopt = true }`), Check: of("other")},
+	)
+}

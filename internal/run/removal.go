@@ -100,8 +100,8 @@ func followed(st *pipeline.State) error {
 	if len(names) == 0 {
 		return nil
 	}
-	return pipeline.Errorf(pipeline.CodeConflict, "remove pipeline", "pipeline %q still has channels with on_removal = \"keep\", whose images go with it: %s", st.Pipeline.Name, strings.Join(names, ", ")).
-		WithHint("Let a stage publish by each name, with adopt = true and on_removal = \"delete\", and apply, or let them end with the pipeline.").
+	return pipeline.Errorf(pipeline.CodeConflict, "remove pipeline", "pipeline %q still has channels that are to be kept, and their images go with it: %s", st.Pipeline.Name, strings.Join(names, ", ")).
+		WithHint("Let a stage adopt each name, to be deleted at the end, and apply, or let them end with the pipeline.").
 		WithAdvice(pipeline.Advice{Verb: pipeline.VerbForce})
 }
 

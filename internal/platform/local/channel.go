@@ -17,7 +17,7 @@ import (
 const Place = "local"
 
 // CheckPublication implements pipeline.Platform: of a publication there is only the name.
-func (p *Platform) CheckPublication(w pipeline.Publication) error {
+func (shared) CheckPublication(w pipeline.Publication) error {
 	const op = "check publication"
 	for _, set := range []struct {
 		name string

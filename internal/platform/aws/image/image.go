@@ -16,7 +16,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
-	"github.com/aws/aws-sdk-go-v2/service/ssm"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -34,9 +33,8 @@ type Images struct {
 	stack     *stack.Stack
 	instances *instance.Instances
 	ec2       *ec2.Client
-	ssm       *ssm.Client
 	resolved  *cloud.Batcher[string, string] // by name
-	led       *cloud.Batcher[spot, reading]  // what channels say
+	*names
 	limits
 	asked struct {
 		sync.Mutex
@@ -46,8 +44,8 @@ type Images struct {
 
 // New returns the images of an installation.
 func New(s *stack.Stack, instances *instance.Instances) *Images {
-	m := &Images{stack: s, instances: instances, ec2: ec2.NewFromConfig(s.Config), ssm: ssm.NewFromConfig(s.Config), limits: limits{imageLimit, reportLimit, parameterLimit}}
-	m.resolved, m.led = cloud.NewBatcher(m.fetchParameters), cloud.NewBatcher(m.fetchReadings)
+	m := &Images{stack: s, instances: instances, ec2: ec2.NewFromConfig(s.Config), limits: limits{imageLimit, reportLimit, parameterLimit}}
+	m.resolved, m.names = cloud.NewBatcher(m.fetchParameters), newNames(m)
 	m.asked.shareable = map[string]bool{}
 	return m
 }
@@ -82,7 +80,7 @@ const maxParameters = 10
 
 // fetchParameters reads parameters by name; those that don't exist are left out.
 func (m *Images) fetchParameters(ctx context.Context, names []string) (map[string]string, error) {
-	return m.home().readParameters(ctx, names)
+	return readParameters(ctx, m.home(), names)
 }
 
 // newest returns the newest image that a filter selects.
