@@ -71,9 +71,6 @@ func (o *imagesOptions) leads(images []report.ImageUse) error {
 	t := o.newTable("CHANNEL", "PIPELINE", "STAGE", "BUILD", "ID", "SINCE", "REGION", "IMAGE")
 	for _, i := range images {
 		for _, c := range i.Channels {
-			if c.Name != o.channel || o.pipeline != "" && c.Pipeline != o.pipeline {
-				continue
-			}
 			for _, region := range slices.Sorted(maps.Keys(c.Images)) {
 				t.row(c.Name, c.Pipeline, c.Stage, present.Build(c.BuildNumber, c.Build), c.Build, present.Ago(o.now(), c.Since), region, c.Images[region])
 			}

@@ -62,6 +62,13 @@ type statusPipeline struct {
 	Stages       []statusStage       `json:"stages"`
 	Images       []statusImage       `json:"images"`
 	Environments []statusEnvironment `json:"environments"`
+	Left         []statusLeft        `json:"left_channels,omitempty"` // that nothing publishes by any more, and that stay
+}
+
+// statusLeft is a channel that stays though nothing publishes by it any more.
+type statusLeft struct {
+	Stage string `json:"stage"` // that published by it; image/NAME for a baked image
+	statusChannel
 }
 
 type statusStage struct {
@@ -129,15 +136,15 @@ type statusChannel struct {
 	Images map[string]string `json:"images,omitempty" shape:"image_by_region"` // IDs of the image and its copies
 	Since  time.Time         `json:"since"`
 	Moving string            `json:"moving,omitempty"` // the build that it is on its way to
+	Stray  *pipeline.Stray   `json:"stray,omitempty"`  // what something else has made of the name, if it does not lead there any more
 }
 
 // describeChannel returns the channel of a stage; nil for none.
-func describeChannel(v report.StageView) *statusChannel {
-	c := v.Channel
+func describeChannel(st *pipeline.State, c *pipeline.Channel) *statusChannel {
 	if c == nil {
 		return nil
 	}
-	out := &statusChannel{Name: c.Name, Build: c.Build, statusNamed: namedBuild(v.Build(c.Build)), Image: c.Image, Images: c.Images, Since: c.At}
+	out := &statusChannel{Name: c.Name, Build: c.Build, statusNamed: namedBuild(report.NameOf(st, c.Build)), Image: c.Image, Images: c.Images, Since: c.At, Stray: c.Stray}
 	if c.Moving != nil {
 		out.Moving = c.Moving.Build
 	}
@@ -316,7 +323,7 @@ func describeStatus(st *pipeline.State, views []report.StageView) statusPipeline
 		}
 		row := statusStage{
 			Stage: v.Name, Type: v.Stage.Type, Status: v.Status, Signal: v.Signal, Current: describeCurrent(v), Next: describeNext(v),
-			Channel: describeChannel(v), Passed: v.Passed, Undecided: v.Undecided, Offered: v.Offered, WaitingFor: reason.WaitingFor(v.Next), Run: v.Run.ID,
+			Channel: describeChannel(st, v.Channel), Passed: v.Passed, Undecided: v.Undecided, Offered: v.Offered, WaitingFor: reason.WaitingFor(v.Next), Run: v.Run.ID,
 			RunStatus: v.Run.Status, RunError: v.Run.Error, RunStarted: v.Run.StartedAt, RunEnded: v.Run.EndedAt, Log: v.Log, Finish: v.Finish, Drift: v.Drift, view: v,
 		}
 		if build := cmp.Or(v.Undecided, v.Move.Candidate.ID); v.Stage.Approval && build != "" {
@@ -327,6 +334,9 @@ func describeStatus(st *pipeline.State, views []report.StageView) statusPipeline
 	}
 	for _, env := range st.EnvironmentsInOrder() {
 		p.Environments = append(p.Environments, describeEnvironment(st, env))
+	}
+	for _, c := range pipeline.LeftChannels(st) {
+		p.Left = append(p.Left, statusLeft{c.Stage, *describeChannel(st, &c)})
 	}
 	return p
 }

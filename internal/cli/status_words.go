@@ -74,10 +74,16 @@ func channels(on screen, p statusPipeline, ago func(time.Time) string) string {
 		switch {
 		case c.Moving != "":
 			image = strings.TrimSpace(image + "  on its way to build " + c.Moving)
+		case c.Stray != nil:
+			image += "  " + c.Stray.String()
 		case image == "":
 			image = "it leads nowhere: no build is left that passed"
 		}
 		t.row(c.Name, s.Stage, present.Build(c.Number, c.Build), c.Build, ago(c.Since), image)
+		some = true
+	}
+	for _, c := range p.Left {
+		t.row(c.Name, c.Stage, present.Build(c.Number, c.Build), c.Build, ago(c.Since), c.Image+"  kept, though nothing publishes by it any more")
 		some = true
 	}
 	if !some {

@@ -205,14 +205,14 @@ func TestChannelRemoved(t *testing.T) {
 				if err := remove(d); err != nil {
 					t.Fatal(err)
 				}
-				kept := on == pipeline.OnRemovalKeep
+				kept := on == pipeline.OnRemovalKeep && name != "pipeline"
 				if n := len(d.names); kept && n != 2 || !kept && n != 0 {
 					t.Errorf("there are %v", d.names)
 				}
 				if name == "pipeline" {
 					return
 				}
-				c, recorded := d.state().Channels["acceptance"]
+				c, recorded := pipeline.LeftAs(d.state(), "stable")
 				if recorded != kept || kept && !c.Left {
 					t.Errorf("recorded is %+v, %v", c, recorded)
 				}
@@ -241,4 +241,171 @@ func TestChannelOfAnother(t *testing.T) {
 	p.Adopt = true
 	d.mustApply(publishing("1", p))
 	d.wantNamed("after it was adopted", build("1"))
+}
+
+// A name that something else has removed, or let lead elsewhere, is brought back by the next
+// apply. One that has become something else's is refused, before anything is done, unless it may
+// be adopted.
+func TestChannelChangedByOthers(t *testing.T) {
+	for name, change := range map[string]func(d *desk){
+		"removed": func(d *desk) { delete(d.names, "stable@there") },
+		"changed": func(d *desk) { d.names["stable@there"] = memName{image: "img-other", owner: "acceptance"} },
+		"taken":   func(d *desk) { d.names["stable@there"] = memName{image: "img-other", owner: "somebody"} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := open(t)
+			d.mustApply(publishing("1", stable()))
+			change(d)
+			d = d.again()
+			v := d.status("acceptance")
+			if v.Move.Action != gate.ActionPublish || v.Move.Why.Kind != gate.WhyStray || !v.Move.Publishes || v.Channel.Stray == nil || v.Channel.Stray.Region != "there" {
+				t.Errorf("the next apply does %s: %s; the channel is %+v", v.Move.Action, v.Move.Why, v.Channel)
+			}
+			at, position, err := d.Snapshot(t.Context(), "shop")
+			if err != nil {
+				t.Fatal(err)
+			}
+			again, err := d.SnapshotAt(t.Context(), "shop", position)
+			if err != nil || *again.State().Channels["acceptance"].Stray != *at.State().Channels["acceptance"].Stray {
+				t.Errorf("at the same position the channel is %+v, %v", again.State().Channels["acceptance"], err)
+			}
+			p := stable()
+			if name == "taken" {
+				runs := d.stepRuns["make"]
+				if err := d.apply(publishing("2", stable())); pipeline.CodeOf(err) != pipeline.CodeConflict || !strings.Contains(err.Error(), "replaced it in there") {
+					t.Errorf("a name that is something else's: %v", err)
+				}
+				if d.names["stable@there"].owner != "somebody" || d.stepRuns["make"] > runs+1 {
+					t.Errorf("there are %v", d.names)
+				}
+				p.Adopt = true
+			}
+			since := d.state().Channels["acceptance"].At
+			d.mustApply(publishing("1", p))
+			d.wantNamed("after the next apply", build("1"))
+			if c := d.state().Channels["acceptance"]; c.Stray != nil || !c.At.Equal(since) {
+				t.Errorf("the channel is %+v, and led there since %v", c, since)
+			}
+		})
+	}
+}
+
+// What is kept holds the pipeline: it is removed only by force, with the name. A pipeline whose
+// stage is still to leave its channel is refused as well.
+func TestKeptChannelHoldsPipeline(t *testing.T) {
+	d := open(t)
+	p := stable()
+	p.OnRemoval = pipeline.OnRemovalKeep
+	d.mustApply(publishing("1", p))
+	for range 2 {
+		removal := run.RemovalOf(d.state())
+		if err := removal.Refused(false); pipeline.CodeOf(err) != pipeline.CodeConflict || len(removal.Channels) != 1 || removal.Refused(true) != nil {
+			t.Errorf("the plan says %v; %+v", err, removal.Channels)
+		}
+		if err := d.Pipelines.Remove(t.Context(), "shop", "", false); pipeline.CodeOf(err) != pipeline.CodeConflict {
+			t.Errorf("the removal: %v", err)
+		}
+		if wrong := d.follow(); wrong != "" || len(d.names) != 2 {
+			t.Errorf("%s; there are %v", wrong, d.names)
+		}
+		if err := d.Stages.Remove(t.Context(), "shop", "acceptance", d.state().Stages["acceptance"].ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := d.Pipelines.Remove(t.Context(), "shop", "", true); err != nil || len(d.names) != 0 {
+		t.Errorf("by force: %v; there are %v", err, d.names)
+	}
+}
+
+// publishingBoth is a route whose stages acceptance and capacity publish.
+func publishingBoth(digest string, acceptance, capacity *pipeline.Publication) []pipeline.Stage {
+	all := publishing(digest, acceptance)
+	s := stage(pipeline.TypeCapacity, "acceptance")
+	s.Publish = capacity
+	return append(all, s)
+}
+
+// A name that was left is taken over, with its record, by who adopts it, and by nobody else. A
+// stage that gets another name leaves the one that is to stay.
+func TestLeftChannelIsAdopted(t *testing.T) {
+	kept := func(name string) *pipeline.Publication {
+		return &pipeline.Publication{Channel: name, Regions: []string{"there"}, Keep: 1, OnRemoval: pipeline.OnRemovalKeep}
+	}
+	for name, leave := range map[string]*pipeline.Publication{"removed": nil, "renamed": kept("other")} {
+		t.Run(name, func(t *testing.T) {
+			d := open(t)
+			d.watch = func() {
+				if wrong := d.follow(); wrong != "" {
+					t.Error(wrong)
+				}
+			}
+			d.mustApply(publishing("1", kept("stable")))
+			d.mustApply(publishingBoth("1", leave, nil))
+			left, found := pipeline.LeftAs(d.state(), "stable")
+			if d.named("stable") != build("1") || !found || left.Build != build("1") || leave != nil && d.named("other") != build("1") {
+				t.Fatalf("left is %+v, %v; there are %v", left, found, d.names)
+			}
+			if err := d.apply(publishingBoth("1", leave, kept("stable"))); pipeline.CodeOf(err) != pipeline.CodeConflict || !strings.Contains(err.Error(), `stage "acceptance" has left it`) {
+				t.Errorf("without adopt: %v", err)
+			}
+			adopting := kept("stable")
+			adopting.Adopt, adopting.Regions = true, nil
+			d.mustApply(publishingBoth("2", leave, adopting))
+			if _, there := d.names["stable@there"]; there || d.names["stable@here"].build != build("2") {
+				t.Errorf("there are %v", d.names)
+			}
+			if _, found := pipeline.LeftAs(d.state(), "stable"); found {
+				t.Error("it is still recorded as left")
+			}
+			c := d.state().Channels["capacity"]
+			if len(c.Previous) != 1 || c.Previous[0].Build != build("1") || c.Replaced == nil || c.Replaced.Build != build("1") {
+				t.Errorf("who adopted it has %+v", c)
+			}
+			d.mustApply(publishingBoth("3", leave, adopting))
+			if uses := collect.Uses(map[string]*pipeline.State{"shop": d.state()}); slices.Contains(uses[left.Image], "channel stable") || slices.Contains(uses[left.Image], "channel stable, before") {
+				t.Errorf("the image that it led to first is kept by %v", uses[left.Image])
+			}
+			d.mustApply(publishingBoth("3", leave, nil))
+			d.mustApply(publishingBoth("3", leave, adopting))
+			if c := d.state().Channels["capacity"]; c.Build != build("3") || len(c.Previous) != 1 {
+				t.Errorf("by its own name again, it has %+v", c)
+			}
+		})
+	}
+}
+
+// Wherever a process is killed while a name is left for another one, or adopted, whoever follows
+// it finds an image, and the next apply completes what was begun.
+func TestLeftChannelSurvivesKills(t *testing.T) {
+	kept := func(name string, adopt bool) *pipeline.Publication {
+		return &pipeline.Publication{Channel: name, Regions: []string{"there"}, Keep: 1, OnRemoval: pipeline.OnRemovalKeep, Adopt: adopt}
+	}
+	first := open(t)
+	first.mustApply(publishingBoth("1", kept("stable", false), nil))
+	for _, after := range []bool{false, true} {
+		for limit := 1; ; limit++ {
+			w := first.world.copied()
+			d := start(t, w, t.TempDir())
+			d.watch = func() {
+				if wrong := d.follow(); wrong != "" {
+					t.Errorf("killed at call %d: %s", limit, wrong)
+				}
+				if d.names["stable@here"].image == "" {
+					t.Errorf("killed at call %d: there are %v", limit, d.names)
+				}
+			}
+			d.limit, d.after = limit, after
+			stages := publishingBoth("2", kept("other", false), kept("stable", true))
+			done := d.apply(stages) == nil
+			d = d.again()
+			d.mustApply(stages)
+			left := pipeline.LeftChannels(d.state())
+			if d.named("stable") != build("2") || d.named("other") != build("2") || len(left) != 0 || len(d.state().Channels) != 2 {
+				t.Errorf("killed at call %d: there are %v; left is %+v", limit, d.names, left)
+			}
+			if done || t.Failed() {
+				break
+			}
+		}
+	}
 }

@@ -125,7 +125,7 @@ func New(c Config) *Engine {
 	}
 	c.Holder.Actor = c.Person.Name
 	e := &Engine{config: c, found: &run.Found{}}
-	e.states = state.New(state.Config{Ledger: c.Ledger, Places: places.New(c.Platform, c.Targets), Actor: c.Person.Name, Now: c.Now, HeadAge: c.HeadAge, Appended: c.Appended, Environment: c.Environment})
+	e.states = state.New(state.Config{Ledger: c.Ledger, Places: places.New(c.Platform, c.Targets), Names: c.Platform, Actor: c.Person.Name, Now: c.Now, HeadAge: c.HeadAge, Appended: c.Appended, Environment: c.Environment})
 	e.locks = lock.New(lock.Config{Ledger: c.Ledger, Holder: c.Holder, TTL: c.LeaseTTL, Logger: c.Logger, Now: c.Now, Jitter: c.Jitter})
 	e.Creations = run.NewCreations(run.CreationsConfig{
 		States: e.states, Locks: e.locks, Ledger: c.Ledger, Holder: c.Holder, Now: c.Now, Patience: c.LeaseTTL + time.Second, Jitter: c.Jitter,

@@ -355,6 +355,22 @@ func (p memPlatform) Point(ctx context.Context, r pipeline.PointRequest) error {
 	return nil
 }
 
+func (p memPlatform) Strays(_ context.Context, pointed ...pipeline.PointRequest) ([]pipeline.Stray, error) {
+	strays := make([]pipeline.Stray, len(pointed))
+	return strays, p.look(func() error {
+		for i, r := range pointed {
+			for _, region := range slices.Sorted(maps.Keys(r.Images)) {
+				n, there := p.names[r.Name+"@"+region]
+				if !there || n.owner != r.Labels.Stage || n.image != r.Images[region] {
+					strays[i] = pipeline.Stray{Region: region, Image: n.image, Foreign: there && n.owner != r.Labels.Stage}
+					break
+				}
+			}
+		}
+		return nil
+	})
+}
+
 func (p memPlatform) Unpoint(ctx context.Context, r pipeline.UnpointRequest) error {
 	return p.change(ctx, "unpoint", func() error {
 		for _, region := range r.Regions {

@@ -4,6 +4,8 @@
 package gate
 
 import (
+	"slices"
+
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
@@ -111,6 +113,12 @@ type Planned struct {
 
 // Stage returns what becomes of a stage; the zero Move for a stage that does not exist.
 func (p Planned) Stage(name string) Move { return p.planner.move(name) }
+
+// Undefined reports whether the definition of a stage, or of one above it, is not known yet.
+func (p Planned) Undefined(stage string) bool {
+	above := p.planner.base.Ancestors(p.planner.base.Stages[stage].After)
+	return slices.ContainsFunc(append(above, stage), func(name string) bool { return p.planner.want.Stages[name].Unknown })
+}
 
 // Moves returns what becomes of all stages, each behind those it comes after.
 func (p Planned) Moves() []Move {

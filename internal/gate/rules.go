@@ -53,6 +53,7 @@ const (
 	WhyFinish        WhyKind = "finish"         // service.finish is due
 	WhyTargetLeft    WhyKind = "target_left"    // the stage has the Target no longer; it has targets now if that is empty
 	WhyPublish       WhyKind = "publish"        // the channel is to lead to the image of Build; nowhere if that is empty
+	WhyStray         WhyKind = "stray"          // something else has changed or removed the channel, which is to lead to Build again
 	WhyUnpublish     WhyKind = "unpublish"      // nothing is published any more
 	WhyPassed        WhyKind = "passed"         // the candidate passed before
 	WhyOverridden    WhyKind = "overridden"     // the candidate was let through
@@ -121,6 +122,8 @@ func (w Why) text() string {
 			return "no build is left that its channel may lead to"
 		}
 		return "its channel is to lead to " + w.build()
+	case WhyStray:
+		return "something else has changed or removed its channel, which is to lead to " + w.build() + " again"
 	case WhyUnpublish:
 		return "it publishes nothing any more"
 	case WhyPassed:
@@ -195,8 +198,11 @@ func published(r *rules, m Move) Move {
 		return m
 	}
 	m.Action, m.Why = ActionPublish, Why{Kind: WhyPublish, Build: pipeline.AimOf(r.State, m.Stage.Name).Build}
-	if m.Stage.Publish == nil {
+	switch c := r.Channels[m.Stage.Name]; {
+	case m.Stage.Publish == nil:
 		m.Why = Why{Kind: WhyUnpublish}
+	case c.Stray != nil && c.Build == m.Why.Build:
+		m.Why.Kind = WhyStray
 	}
 	return m
 }

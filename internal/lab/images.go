@@ -55,6 +55,11 @@ func (noImages) Publish(context.Context, pipeline.PublishRequest) (map[string]st
 // Point implements pipeline.Images.
 func (noImages) Point(context.Context, pipeline.PointRequest) error { return none("point channel") }
 
+// Strays implements pipeline.Images.
+func (noImages) Strays(_ context.Context, pointed ...pipeline.PointRequest) ([]pipeline.Stray, error) {
+	return make([]pipeline.Stray, len(pointed)), nil
+}
+
 // Unpoint implements pipeline.Images.
 func (noImages) Unpoint(context.Context, pipeline.UnpointRequest) error { return nil }
 

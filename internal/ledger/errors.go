@@ -65,12 +65,20 @@ func (l *database) full(op string, err error) error {
 }
 
 func (l *database) unusable(op string, err error) error {
+	if l.view {
+		return pipeline.Errorf(pipeline.CodeInvalid, op, "can't read %s: %w", l.path, err).
+			WithHint("Name a data directory that this user may read, or ask its owners for that right.")
+	}
 	return pipeline.Errorf(pipeline.CodeInvalid, op, "can't write %s: %w", l.path, err).
 		WithHint("Choose a data directory that this user may write to, or give this user that right.")
 }
 
 // damaged makes the error for stored data that is not what was written.
 func (l *database) damaged(op, format string, args ...any) error {
+	if l.view {
+		return pipeline.Errorf(pipeline.CodeCorrupt, op, format, args...).
+			WithHint("Tell the owners of %s, who can restore it from a backup.", l.path)
+	}
 	return pipeline.Errorf(pipeline.CodeCorrupt, op, format, args...).
 		WithHint("Restore %[1]s from a backup. Without one, move %[1]s and the files %[1]s-wal and -shm away, and start over with an empty ledger.", l.path)
 }

@@ -72,6 +72,7 @@ var (
 type database struct {
 	path string
 	file os.FileInfo // of the path when it was opened
+	view bool        // it is others', and is only read
 	now  func() time.Time
 	dead func(pipeline.Process) bool
 

@@ -49,7 +49,7 @@ func ViewOf(l pipeline.Ledger, id string) *View {
 // must Close the view.
 func OpenView(ctx context.Context, path string) (*View, error) {
 	const op = "read ledger"
-	l := &database{now: time.Now, dead: func(pipeline.Process) bool { return false }}
+	l := &database{view: true, now: time.Now, dead: func(pipeline.Process) bool { return false }}
 	var err error
 	if l.path, err = filepath.Abs(path); err != nil {
 		return nil, l.failed(ctx, op, err)

@@ -72,6 +72,8 @@ type Channel struct {
 	Replaced    *ChannelImage  `json:"replaced,omitempty"` // where it led before it came to lead there; nil if that is not known, or was nowhere
 	Moving      *ChannelAim    `json:"moving,omitempty"`   // where it is on its way to; nil: nowhere
 	Left        bool           `json:"left,omitempty"`     // nothing publishes by it any more, and it stays
+	ByName      bool           `json:"by_name,omitempty"`  // it was left, and is recorded by its name, so that its publisher can have another
+	Stray       *Stray         `json:"-"`                  // how the name leads elsewhere, as the platform sees it; nil: it does not
 }
 
 // ChannelImage is an image that a channel leads to. Without an ID it leads nowhere.
@@ -171,7 +173,7 @@ func ChannelDue(s *State, publisher string) bool {
 	switch {
 	case !recorded:
 		return aim.Image != "" || aim.Build != ""
-	case c.Moving != nil, c.Left:
+	case c.Moving != nil, c.Left, c.Stray != nil:
 		return true
 	case aim.Image == "" && aim.Build == "":
 		return c.Image != ""
@@ -179,13 +181,20 @@ func ChannelDue(s *State, publisher string) bool {
 	return aim.Name != c.Name || aim.Build != c.Build || aim.Image != c.Image || c.Publication.Digest() != want.Digest()
 }
 
-// CheckChannel refuses a publication whose name is that of another one, or that would encrypt
-// the same copy with another key.
+// CheckChannel refuses a publication whose name is that of another one, was left by another
+// publisher, or has become something else's, or that would encrypt the same copy with another key.
 func CheckChannel(s *State, publisher string, want *Publication) error {
 	if want == nil {
 		return nil
 	}
 	op := fmt.Sprintf("publish by %s", DescribePublisher(publisher))
+	if c := s.Channels[publisher]; c.Stray != nil && c.Stray.Foreign && c.Name == want.Channel && !want.Adopt {
+		return c.Stray.taken(op, c.Name)
+	}
+	if left, found := LeftAs(s, want.Channel); found && left.Stage != publisher && !want.Adopt {
+		return Errorf(CodeConflict, op, "channel %q exists: %s has left it, to be kept", left.Name, DescribePublisher(left.Stage)).
+			WithHint("Choose another name for the channel, or set adopt = true to take it over.")
+	}
 	for _, other := range publishers(s) {
 		theirs := PublicationOf(s, other)
 		if other == publisher {
@@ -193,7 +202,7 @@ func CheckChannel(s *State, publisher string, want *Publication) error {
 		}
 		if want.Channel != "" && theirs.Channel == want.Channel {
 			return Errorf(CodeInvalid, op, "%s publishes as %q, too, and a name leads to one image", DescribePublisher(other), want.Channel).
-				WithHint("Give each a name of its own.")
+				WithHint("Give each a name of its own. If the configuration gives %s another one in the same apply, apply that first: it comes later.", DescribePublisher(other))
 		}
 		if !mayShareImages(s, publisher, other) {
 			continue
@@ -290,9 +299,9 @@ func namersOf(s *State, image string) (list []namer) {
 		case want != nil && names:
 			add(publisher, *want, true)
 		case c.Left && names:
-			add(publisher, c.Publication, true)
+			add(c.Stage, c.Publication, true)
 		case slices.ContainsFunc(c.Previous, func(p ChannelImage) bool { return p.Image == image }):
-			add(publisher, c.Publication, false)
+			add(c.Stage, c.Publication, false)
 		}
 	}
 	return list
@@ -303,8 +312,25 @@ func (a ChannelAim) Check(publisher string) error {
 	if a.Build == "" || a.Image != "" {
 		return nil
 	}
-	return Errorf(CodeInvalid, "publish by "+DescribePublisher(publisher), "build %s has no image", a.Build).
-		WithHint("Set base_image on the commit stage, or let a stage with an environment bake one; or remove publish.")
+	return Errorf(CodeInvalid, "find the image of "+DescribePublisher(publisher), "build %s has no image", a.Build).WithHint(hintNoImage)
+}
+
+// hintNoImage says how builds get images.
+const hintNoImage = "Set base_image on the commit stage, or let a stage with an environment bake one; or remove publish."
+
+// CheckImages refuses a stage that publishes builds none of which can have an image: no commit stage
+// above it has a base image, and no stage up to it bakes one. A build that the configuration names
+// may have got one before, and of a stage that comes after none it is not known which commit stage
+// makes its builds.
+func CheckImages(s *State, stage Stage) error {
+	if stage.Publish == nil || stage.Pin != "" || stage.Bake || stage.BaseImage != "" || len(stage.After) == 0 && stage.Type != TypeCommit {
+		return nil
+	}
+	above := s.Ancestors(stage.After)
+	if slices.ContainsFunc(above, func(name string) bool { return s.Stages[name].Bake || s.Stages[name].BaseImage != "" }) {
+		return nil
+	}
+	return Errorf(CodeInvalid, "publish by "+DescribePublisher(stage.Name), "no build that the stage takes can have an image").WithHint(hintNoImage)
 }
 
 // union returns what all want together: all places and all who may launch it. It is
@@ -354,7 +380,7 @@ func union(namers []namer) (Publication, error) {
 // nowhere. What it led to before stays with it, as far as its publication says.
 func (c Channel) Named(want Publication, aim ChannelAim, images map[string]string, at time.Time) Channel {
 	before := c.ChannelImage
-	c.Name, c.Publication, c.Moving, c.Left = aim.Name, want, nil, false
+	c.Name, c.Publication, c.Moving, c.Left, c.Stray = aim.Name, want, nil, false, nil
 	c.ChannelImage = ChannelImage{}
 	if aim.Image != "" {
 		c.ChannelImage = ChannelImage{aim.Build, aim.Run, aim.Image, images}
@@ -376,6 +402,56 @@ func (c Channel) Named(want Publication, aim ChannelAim, images map[string]strin
 	if len(kept) == 0 {
 		c.Previous = nil
 	}
+	return c
+}
+
+// leftPrefix begins the keys of channels that were left.
+const leftPrefix = "left/"
+
+// Key is what a channel is recorded by: its publisher, or left/NAME.
+func (c Channel) Key() string {
+	if c.ByName {
+		return leftPrefix + c.Name
+	}
+	return c.Stage
+}
+
+// LeftAs returns the channel of a name that was left; false for none.
+func LeftAs(s *State, name string) (Channel, bool) {
+	for _, key := range slices.Sorted(maps.Keys(s.Channels)) {
+		if c := s.Channels[key]; c.Left && c.Name == name && name != "" {
+			c.Pipeline = s.Pipeline.Name
+			return c, true
+		}
+	}
+	return Channel{}, false
+}
+
+// LeftChannels lists the channels that were left, by name.
+func LeftChannels(s *State) (all []Channel) {
+	for _, c := range s.Channels {
+		if c.Left {
+			all = append(all, c)
+		}
+	}
+	slices.SortFunc(all, func(a, b Channel) int { return cmp.Compare(a.Name, b.Name) })
+	return all
+}
+
+// Stays reports whether the name of a channel stays when nothing publishes by it any more.
+func (c Channel) Stays() bool {
+	foreign := c.Stray != nil && c.Stray.Foreign
+	return c.Publication.OnRemoval == OnRemovalKeep && c.Name != "" && c.Image != "" && !foreign
+}
+
+// Inherits returns the record of a channel that takes over the name of one that was left, before
+// it leads anywhere: that one led to is what this one led to before.
+func (c Channel) Inherits(left Channel) Channel {
+	if c.Image != "" {
+		c.Previous = append(slices.Clone(c.Previous), append([]ChannelImage{left.ChannelImage}, left.Previous...)...)
+		return c
+	}
+	c.ChannelImage, c.Previous, c.At, c.Replaced = left.ChannelImage, left.Previous, left.At, left.Replaced
 	return c
 }
 

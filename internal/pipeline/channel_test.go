@@ -124,3 +124,26 @@ func TestChannelNamed(t *testing.T) {
 		t.Errorf("it led to %q, want %q", led, want)
 	}
 }
+
+// A stage publishes only what can have an image: of a base image, or of a stage that bakes.
+func TestCheckImages(t *testing.T) {
+	for name, tt := range map[string]struct {
+		stages map[string]Stage
+		stage  Stage
+		ok     bool
+	}{
+		"no image":              {map[string]Stage{"commit": {Name: "commit", Type: TypeCommit}}, Stage{After: []string{"commit"}}, false},
+		"a base image":          {map[string]Stage{"commit": {Name: "commit", Type: TypeCommit, BaseImage: "img-1"}}, Stage{After: []string{"commit"}}, true},
+		"one that bakes":        {map[string]Stage{"commit": {Name: "commit", Type: TypeCommit}, "a": {Name: "a", After: []string{"commit"}, Bake: true}}, Stage{After: []string{"a"}}, true},
+		"one that is not above": {map[string]Stage{"commit": {Name: "commit", Type: TypeCommit}, "a": {Name: "a", After: []string{"commit"}, Bake: true}}, Stage{After: []string{"commit"}}, false},
+		"it bakes":              {map[string]Stage{"commit": {Name: "commit", Type: TypeCommit}}, Stage{After: []string{"commit"}, Bake: true}, true},
+		"it is pinned":          {map[string]Stage{"commit": {Name: "commit", Type: TypeCommit}}, Stage{After: []string{"commit"}, Pin: "b-1"}, true},
+		"a commit stage":        {nil, Stage{Type: TypeCommit}, false},
+		"after none":            {nil, Stage{Type: TypeCustom}, true},
+	} {
+		tt.stage.Name, tt.stage.Publish = "production", &Publication{Channel: "stable"}
+		if err := CheckImages(&State{Stages: tt.stages}, tt.stage); (err == nil) != tt.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

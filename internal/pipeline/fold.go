@@ -36,7 +36,7 @@ type State struct {
 	Creations        map[string]Creation        // by the ID of their keys
 	Backups          map[string]Backup          // by Backup.ID
 	Finishes         map[string]Finish          // by stage
-	Channels         map[string]Channel         // by stage, or image/NAME for a baked image
+	Channels         map[string]Channel         // by Channel.Key
 
 	versions map[Key]int64
 	newest   []string // IDs of Builds in order, where NewState made the state

@@ -397,6 +397,10 @@ type Images interface {
 	// Point lets a name lead to placed images, region by region. It returns CodeConflict for a
 	// name that something else made, unless Adopt is set, and then it has changed nothing.
 	Point(ctx context.Context, r PointRequest) error
+	// Strays says of names that Point has let lead to images how they lead elsewhere by now: one
+	// for each request, the zero Stray where nothing is wrong. What the caller may not read, and
+	// a region that can't be asked beside the platform's own, counts as if nothing were wrong.
+	Strays(ctx context.Context, pointed ...PointRequest) ([]Stray, error)
 	// Unpoint removes a name. A name that is not there, or that something else made, is no
 	// error.
 	Unpoint(ctx context.Context, r UnpointRequest) error

@@ -40,7 +40,7 @@ const (
 	RecordCreation        RecordKind = "creation"         // by kind/name of what was created
 	RecordBackup          RecordKind = "backup"           // by stage/build/run
 	RecordFinish          RecordKind = "finish"           // by stage
-	RecordChannel         RecordKind = "channel"          // by stage, or image/NAME for a baked image
+	RecordChannel         RecordKind = "channel"          // by stage, or image/NAME for a baked image, or left/NAME
 )
 
 // kinds is the table of the kinds of record, in the order in which an event writes them. An
@@ -87,7 +87,7 @@ var kinds = []recordKind{
 	on(RecordFinish, func(f *Facts) **Finish { return &f.Finish }, func(s *State) *map[string]Finish { return &s.Finishes },
 		func(f *Finish) string { return f.Stage }).of(aStage),
 	on(RecordChannel, func(f *Facts) **Channel { return &f.Channel }, func(s *State) *map[string]Channel { return &s.Channels },
-		func(c *Channel) string { return c.Stage }), // it may outlive its stage
+		func(c *Channel) string { return c.Key() }), // it may outlive its stage
 }
 
 // kindsByName finds the entries of kinds.

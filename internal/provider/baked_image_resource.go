@@ -346,6 +346,7 @@ func (r *bakedImageResource) plan(ctx context.Context, m, state *bakedImageModel
 	if pipeline.ChannelDue(wanted, pipeline.ImageRun(definition.Name)) {
 		m.ImageIDs = types.MapUnknown(types.StringType)
 	}
+	warnStray(wanted, pipeline.ImageRun(definition.Name), &resp.Diagnostics)
 	return pipeline.CheckChannel(wanted, pipeline.ImageRun(definition.Name), definition.Publish)
 }
 

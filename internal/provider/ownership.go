@@ -252,6 +252,9 @@ func describeRemoval(r run.Removal, p pipeline.Pipeline) string {
 		}
 		parts = append(parts, fmt.Sprintf("%s, which runs %s at %s.", text, env.Build, env.Endpoint))
 	}
+	for _, c := range r.Channels {
+		parts = append(parts, fmt.Sprintf("Channel %s, which was to stay, with image %s.", c.Name, c.Image))
+	}
 	history := "Its history is removed, too, because retain_history is 0s."
 	if p.RetainHistory > 0 {
 		history = fmt.Sprintf("Its history is archived for %s; `penstock ledger archive` lists it.", flattenHistory(p.RetainHistory).ValueString())

@@ -154,7 +154,7 @@ func (r *pipelineResource) Schema(ctx context.Context, _ resource.SchemaRequest,
 			},
 			"force_destroy": schema.BoolAttribute{
 				Optional: true, Computed: true, Default: booldefault.StaticBool(false),
-				MarkdownDescription: "Whether a destroy also ends the remaining environments. Default: false, which refuses to destroy a pipeline that has any.",
+				MarkdownDescription: "Whether a destroy also ends the remaining environments, and the channels that `on_removal = \"keep\"` of `publish` has kept, with their images. Default: false, which refuses to destroy a pipeline that has any.",
 			},
 			"retain_history": schema.StringAttribute{
 				Optional: true, Computed: true, Default: stringdefault.StaticString("30d"), Validators: []validator.String{isHistory()},

@@ -115,7 +115,7 @@ func placementAttributes(image, needs string) map[string]schema.Attribute {
 		"deregistration_protection": schema.BoolAttribute{Optional: true, MarkdownDescription: "Whether AWS refuses to deregister the image. Penstock lifts the protection once nothing needs the image. Default: false."},
 		"keep_shared":               schema.BoolAttribute{Optional: true, MarkdownDescription: "Whether an image stays for as long as others may launch it, even if the resource is destroyed. Default: false."},
 		"adopt":                     schema.BoolAttribute{Optional: true, MarkdownDescription: "Whether a parameter, or a channel, that something else made may be taken over. Else it is refused. Default: false."},
-		"on_removal":                optional("What becomes of the name when `publish`, or the resource, is removed. `delete` removes it. `keep` leaves it as it is, with the image that it leads to. Default: `delete`.", stringvalidator.OneOf(onRemovalDelete, string(pipeline.OnRemovalKeep))),
+		"on_removal":                optional("What becomes of the name when `publish`, or the resource, is removed. `delete` removes it. `keep` leaves it as it is, with the image that it leads to, also if `publish` gets another name. It stays until something publishes by it with `adopt`. Its pipeline is destroyed only with `force_destroy`, which removes it. Default: `delete`.", stringvalidator.OneOf(onRemovalDelete, string(pipeline.OnRemovalKeep))),
 	}
 }
 
@@ -260,7 +260,7 @@ var publishedTypes = map[string]attr.Type{
 
 func publishedAttribute() schema.SingleNestedAttribute {
 	return schema.SingleNestedAttribute{
-		Computed: true, MarkdownDescription: "What the stage's channel leads to; null if it leads nowhere.",
+		Computed: true, MarkdownDescription: "What the stage's channel leads to; null if it leads nowhere, or if something else has changed it.",
 		Attributes: map[string]schema.Attribute{
 			"build":     computed("Build whose image it is."),
 			"image_id":  computed("ID of the image, in the provider's region."),
@@ -269,9 +269,25 @@ func publishedAttribute() schema.SingleNestedAttribute {
 	}
 }
 
-// flattenPublished returns what a stage's channel leads to.
+// warnStray warns of a publisher whose channel something else has changed, which the apply puts
+// right.
+func warnStray(st *pipeline.State, publisher string, diags *diag.Diagnostics) {
+	c := st.Channels[publisher]
+	if c.Stray == nil || pipeline.PublicationOf(st, publisher) == nil {
+		return
+	}
+	leads := c.Image
+	if b, ok := st.Builds[c.Build]; ok {
+		leads = "the image of build " + pipeline.BuildName(b.Number, b.ID)
+	}
+	diags.AddAttributeWarning(path.Root("publish"), "The channel was changed by something else", fmt.Sprintf(
+		"The channel %q of %s is to lead to %s, and %s.\n\nThe apply lets it lead there again.", c.Name, pipeline.DescribePublisher(publisher), leads, c.Stray))
+}
+
+// flattenPublished returns what a stage's channel leads to. What something else has changed is
+// not what the stage publishes.
 func flattenPublished(c *pipeline.Channel) types.Object {
-	if c == nil || c.Image == "" {
+	if c == nil || c.Image == "" || c.Stray != nil {
 		return types.ObjectNull(publishedTypes)
 	}
 	return types.ObjectValueMust(publishedTypes, map[string]attr.Value{

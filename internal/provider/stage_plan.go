@@ -118,6 +118,7 @@ func (r *stageResource) plan(ctx context.Context, plan, state *stageModel, at *e
 	r.session.warnUnused(planned.State(), stage, &resp.Diagnostics)
 	warnEnds(planned.State(), stage, &resp.Diagnostics)
 	warnInfrastructure(planned.State(), stage, move, &resp.Diagnostics)
+	warnStray(planned.State(), stage.Name, &resp.Diagnostics)
 	if err := move.Err(); err != nil {
 		addAttributeError(&resp.Diagnostics, path.Root("build"), partOf("move stage", stage.Name), stage.Pipeline, err)
 		return
@@ -204,6 +205,11 @@ func (r *stageResource) place(planned gate.Planned, stage pipeline.Stage, resp *
 	}
 	st := planned.State()
 	err := r.session.Engine.Stages.Check(st, stage)
+	imageless := false
+	if err == nil && !planned.Undefined(stage.Name) {
+		err = pipeline.CheckImages(st, stage)
+		imageless = err != nil
+	}
 	if err == nil {
 		return true
 	}
@@ -211,7 +217,7 @@ func (r *stageResource) place(planned gate.Planned, stage pipeline.Stage, resp *
 	switch {
 	case r.session.Engine.Stages.CheckPlaces(st, stage) != nil:
 		at = placeOf(stage)
-	case pipeline.CheckChannel(st, stage.Name, stage.Publish) != nil, r.session.Engine.Stages.CheckPublication(stage) != nil:
+	case imageless, pipeline.CheckChannel(st, stage.Name, stage.Publish) != nil, r.session.Engine.Stages.CheckPublication(stage) != nil:
 		at = path.Root("publish")
 	case pipeline.CheckStage(st, stage) == nil:
 		at = path.Root("environment")

@@ -91,8 +91,9 @@ func publishedOf(st *pipeline.State, build string) []Published {
 		}
 		return of == build
 	}
-	for _, publisher := range slices.Sorted(maps.Keys(st.Channels)) {
-		c := st.Channels[publisher]
+	for _, key := range slices.Sorted(maps.Keys(st.Channels)) {
+		c := st.Channels[key]
+		publisher := c.Stage
 		p := Published{Stage: publisher, Channel: c.Name, Since: c.At, Left: c.Left}
 		switch m := c.Moving; {
 		case is(publisher, c.Build, c.Image):

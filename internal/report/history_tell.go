@@ -288,19 +288,23 @@ func (s scene) published() {
 	}
 }
 
-// channel tells what a stage's channel leads to since.
-func (s scene) channel() {
-	s.gone(pipeline.RecordChannel, func(stage string) {
-		key := pipeline.Key{Kind: pipeline.RecordChannel, ID: stage}
-		s.wait(HistoryEntry{Kind: HistoryChannel, Action: "removed", Stage: stage}, key, func(e *HistoryEntry, was *pipeline.Facts, _ bool) bool {
-			if was != nil {
-				e.Channel, e.From = was.Channel.Name, was.Channel.Build
-			}
-			return true
-		})
+// channelRemoved tells that a channel is no more.
+func (s scene) channelRemoved(id string) {
+	key := pipeline.Key{Kind: pipeline.RecordChannel, ID: id}
+	s.wait(HistoryEntry{Kind: HistoryChannel, Action: "removed", Stage: id}, key, func(e *HistoryEntry, was *pipeline.Facts, _ bool) bool {
+		if was != nil {
+			e.Stage, e.Channel, e.From = was.Channel.Stage, was.Channel.Name, was.Channel.Build
+		}
+		return true
 	})
+}
+
+// channel tells what a stage's channel leads to since. A record that is gone with one that is
+// written has become that.
+func (s scene) channel() {
 	c := s.event.Facts.Channel
 	if c == nil {
+		s.gone(pipeline.RecordChannel, s.channelRemoved)
 		return
 	}
 	e := HistoryEntry{Kind: HistoryChannel, Action: "moved", Stage: c.Stage, Build: c.Build, Run: c.Run, Image: c.Image, Channel: c.Name}

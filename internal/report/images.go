@@ -48,21 +48,42 @@ func LeadsOf(all map[string]*pipeline.State, image string) (list []Leads) {
 	return list
 }
 
-// ImagesOf lists the images to which a channel leads: one, if pipelines have none of the same
-// name. It returns CodeNotFound if there is no such channel, or if it leads nowhere.
+// ImagesOf lists the images to which a channel leads, each with that channel only: one, if
+// pipelines have none of the same name. It returns CodeNotFound if there is no such channel, or if it leads nowhere.
 func (r *Reports) ImagesOf(ctx context.Context, pipelineName, channel string) ([]ImageUse, error) {
 	all, err := r.Images(ctx, pipelineName)
 	if err != nil {
 		return nil, err
 	}
-	list := slices.DeleteFunc(all, func(i ImageUse) bool {
-		return !slices.ContainsFunc(i.Channels, func(c Leads) bool { return c.Name == channel && (pipelineName == "" || c.Pipeline == pipelineName) })
-	})
+	list := leading(all, pipelineName, channel)
 	if len(list) == 0 {
 		return nil, pipeline.Errorf(pipeline.CodeNotFound, "find channel", "no channel %q leads to an image", channel).
 			WithHint("A channel begins to lead to an image when a build passes a stage with publish, and ends when none is left that passed.")
 	}
 	return list, nil
+}
+
+// leading returns the images to which channels of a name lead. Pipelines may have the same image,
+// and a channel may lead to one of another pipeline: each is with the image of its own pipeline, or
+// else with the first one.
+func leading(all []ImageUse, pipelineName, channel string) (list []ImageUse) {
+	own, told := map[string]bool{}, map[string]bool{}
+	for _, i := range all {
+		own[i.ID+"/"+i.Pipeline] = true
+	}
+	for _, i := range all {
+		var channels []Leads
+		for _, c := range i.Channels {
+			others := c.Pipeline != i.Pipeline && own[i.ID+"/"+c.Pipeline]
+			if key := c.Pipeline + "/" + c.Stage; c.Name == channel && (pipelineName == "" || c.Pipeline == pipelineName) && !others && !told[key] {
+				channels, told[key] = append(channels, c), true
+			}
+		}
+		if i.Channels = channels; len(channels) > 0 {
+			list = append(list, i)
+		}
+	}
+	return list
 }
 
 // Images lists the images of a pipeline, or of all, by name and the newest first, and the

@@ -81,7 +81,7 @@ func (r *Reports) stageView(st *pipeline.State, s pipeline.Stage, v gate.View) S
 	if out.Run.ID != "" {
 		out.Log = r.logs.Location(s.Pipeline, out.Run.ID)
 	}
-	if c, ok := st.Channels[s.Name]; ok {
+	if c, ok := st.Channels[s.Name]; ok && !c.Left {
 		out.Channel = &c
 	}
 	if b, ok := st.Builds[out.Current.Build]; ok {

@@ -78,6 +78,9 @@ func (s *Stages) advance(ctx context.Context, r AdvanceRequest) (report.StageVie
 	if err := s.Check(st, stage); err != nil {
 		return report.StageView{}, err
 	}
+	if err := pipeline.CheckImages(st, stage); err != nil {
+		return report.StageView{}, err
+	}
 	if _, err := gate.Confirm(gate.At(st, 0), stage, r.Intent); err != nil { // refused definitions are not recorded
 		return report.StageView{}, err
 	}

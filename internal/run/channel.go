@@ -81,10 +81,16 @@ func (p *publication) move(ctx context.Context, want pipeline.Publication, aim p
 	if err := aim.Check(p.channel.Stage); err != nil {
 		return err
 	}
+	if err := p.setAside(ctx, aim); err != nil {
+		return err
+	}
 	if err := p.begin(ctx, want, aim); err != nil {
 		return err
 	}
-	before := p.channel
+	before, inherited, err := p.inherit(ctx, want, aim)
+	if err != nil {
+		return err
+	}
 	if err := p.unpoint(ctx, before.Name, dropped(before, want)); err != nil { // while the copies are there
 		return err
 	}
@@ -98,12 +104,15 @@ func (p *publication) move(ctx context.Context, want pipeline.Publication, aim p
 		}
 	}
 	if before.Image != "" && before.Image != aim.Image {
-		if err := p.retire(ctx, before); err != nil {
+		if err := p.retire(ctx, before, inherited); err != nil {
 			return err
 		}
 	}
+	if err := p.clearElsewhere(ctx, aim); err != nil {
+		return err
+	}
 	c := before.Named(want, aim, images, p.now().UTC())
-	return p.record(ctx, pipeline.ChannelMoved, pipeline.Facts{Channel: &c})
+	return p.record(ctx, pipeline.ChannelMoved, pipeline.Facts{Channel: &c, Gone: inherited})
 }
 
 // begin records where the channel is on its way to. A name to which an interrupted move has
@@ -286,9 +295,13 @@ func (p *publication) recordPlaced(ctx context.Context, h *lock.Lock, image pipe
 	return p.states.Append(ctx, image.Pipeline, &h.Lease, pipeline.Event{Kind: pipeline.ImagePublished, Facts: pipeline.Facts{Image: &image}})
 }
 
-// retire says of an image that the channel leads to it no more.
-func (p *publication) retire(ctx context.Context, before pipeline.Channel) error {
+// retire says of an image that the channel leads to it no more. The records of channels whose
+// name it has taken over go.
+func (p *publication) retire(ctx context.Context, before pipeline.Channel, inherited []pipeline.Key) error {
 	_, err := p.place(ctx, before.Image, func(st *pipeline.State) {
+		for _, key := range inherited {
+			delete(st.Channels, key.ID)
+		}
 		c := before
 		c.Previous, c.ChannelImage, c.Moving = []pipeline.ChannelImage{before.ChannelImage}, pipeline.ChannelImage{}, nil
 		st.Channels[c.Stage] = c
@@ -313,8 +326,9 @@ func (e *core) releaseChannel(ctx context.Context, h *lock.Lock, st *pipeline.St
 		last, goes = *now, true
 	}
 	var err error
-	if last.OnRemoval == pipeline.OnRemovalKeep && c.Name != "" && c.Image != "" {
-		err = p.leave(ctx)
+	c.Publication = last
+	if c.Stays() {
+		_, err = p.leave(ctx)
 	} else {
 		err = p.remove(ctx, goes && last.KeepShared)
 	}
@@ -322,24 +336,6 @@ func (e *core) releaseChannel(ctx context.Context, h *lock.Lock, st *pipeline.St
 		return fmt.Errorf("end the publication by %s: %w", pipeline.DescribePublisher(publisher), err)
 	}
 	return nil
-}
-
-// leave lets the name lead to where the channel was recorded to lead, for good.
-func (p *publication) leave(ctx context.Context) error {
-	c := p.channel
-	if c.Moving != nil { // in some regions it may lead elsewhere already
-		r := pipeline.PointRequest{Name: c.Name, Images: c.Images, Labels: p.labels(c.Build), Adopt: c.Publication.Adopt, Log: p.log}
-		if err := p.under(p.lease).Point(ctx, r); err != nil {
-			return err
-		}
-		if c.Moving.Name != c.Name {
-			if err := p.unpoint(ctx, c.Moving.Name, everywhere(c.Publication, c.Images)); err != nil {
-				return err
-			}
-		}
-	}
-	c.Left, c.Moving = true, nil
-	return p.record(ctx, pipeline.ChannelLeft, pipeline.Facts{Channel: &c})
 }
 
 // remove removes the name first, and then takes back the copies and the sharing that nobody
@@ -370,12 +366,15 @@ func (p *publication) remove(ctx context.Context, stay bool) error {
 			return err
 		}
 	}
-	return p.record(ctx, pipeline.ChannelRemoved, pipeline.Facts{Gone: []pipeline.Key{{Kind: pipeline.RecordChannel, ID: c.Stage}}})
+	return p.record(ctx, pipeline.ChannelRemoved, pipeline.Facts{Gone: []pipeline.Key{recordOfChannel(c)}})
 }
 
 // without is what is recorded once the publisher publishes nothing.
 func (p *publication) without(st *pipeline.State) {
-	delete(st.Channels, p.channel.Stage)
+	delete(st.Channels, p.channel.Key())
+	if p.channel.Left {
+		return
+	}
 	if image, ok := pipeline.ImageOfRun(p.channel.Stage); ok {
 		d := st.ImageDefinitions[image]
 		d.Publish = nil

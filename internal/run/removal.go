@@ -19,6 +19,7 @@ type Removal struct {
 	Stages       []string               // names, in order
 	Builds       int                    // that are retained
 	Environments []pipeline.Environment // that answer, by name
+	Channels     []pipeline.Channel     // whose names stay when nothing publishes by them any more, by name
 
 	refused, left error
 }
@@ -35,6 +36,7 @@ func RemovalOf(st *pipeline.State) Removal {
 		}
 	}
 	slices.SortFunc(r.Environments, func(a, b pipeline.Environment) int { return strings.Compare(a.Name+a.ID, b.Name+b.ID) })
+	r.Channels = kept(st)
 	r.refused = stillThere(st, func(env pipeline.Environment) bool { return outlives(st, env) })
 	r.left = stillThere(st, func(pipeline.Environment) bool { return true })
 	return r
@@ -72,7 +74,39 @@ func outlives(st *pipeline.State, env pipeline.Environment) bool {
 	return !exists || pending
 }
 
-// stillThere refuses to remove a pipeline with environments that are among the given ones.
+// kept lists the channels whose names were to stay, by name: those that were left, and those that
+// will be when their publishers go.
+func kept(st *pipeline.State) []pipeline.Channel {
+	all := pipeline.LeftChannels(st)
+	for _, c := range st.Channels {
+		if now := pipeline.PublicationOf(st, c.Stage); now != nil && !c.Left {
+			c.Publication = *now
+		}
+		if !c.Left && c.Stays() {
+			all = append(all, c)
+		}
+	}
+	slices.SortFunc(all, func(a, b pipeline.Channel) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
+// followed refuses to remove a pipeline with channels whose names were to stay: their images would
+// go with it.
+func followed(st *pipeline.State) error {
+	var names []string
+	for _, c := range kept(st) {
+		names = append(names, fmt.Sprintf("%q", c.Name))
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return pipeline.Errorf(pipeline.CodeConflict, "remove pipeline", "pipeline %q still has channels that are to be kept, and their images go with it: %s", st.Pipeline.Name, strings.Join(names, ", ")).
+		WithHint("Let a stage adopt each name, to be deleted at the end, and apply, or let them end with the pipeline.").
+		WithAdvice(pipeline.Advice{Verb: pipeline.VerbForce})
+}
+
+// stillThere refuses to remove a pipeline with environments that are among the given ones, or with
+// channels that were to stay.
 func stillThere(st *pipeline.State, among func(pipeline.Environment) bool) error {
 	var alive []string
 	var ways []pipeline.Advice
@@ -92,7 +126,7 @@ func stillThere(st *pipeline.State, among func(pipeline.Environment) bool) error
 		}
 	}
 	if len(alive) == 0 {
-		return nil
+		return followed(st)
 	}
 	slices.Sort(alive)
 	return pipeline.Errorf(pipeline.CodeConflict, "remove pipeline", "pipeline %q still has environments: %s", st.Pipeline.Name, strings.Join(alive, ", ")).
@@ -101,8 +135,8 @@ func stillThere(st *pipeline.State, among func(pipeline.Environment) bool) error
 
 // Remove removes the pipeline of an ID, or any of that name if id is "", with everything that
 // belongs to it: images, artifacts, logs and history, which is archived for as long as the
-// pipeline says. While it has environments, it is refused with CodeConflict, unless force is
-// set, which ends them too. While somebody works on any part of it, it is refused with
+// pipeline says. While it has environments, or channels that were to stay, it is refused with
+// CodeConflict, unless force is set, which ends them too. While somebody works on any part of it, it is refused with
 // CodeLocked. A pipeline that does not exist is no error. A pipeline of another ID has taken
 // the name over: it stays, without an error.
 func (ps *Pipelines) Remove(ctx context.Context, name, id string, force bool) error {
@@ -165,8 +199,8 @@ func workers(st *pipeline.State) []pipeline.LeaseKey {
 	for _, run := range st.Latest {
 		keys = append(keys, lock.Run(st.Pipeline.Name, run))
 	}
-	for publisher := range st.Channels {
-		keys = append(keys, lock.Publisher(st.Pipeline.Name, publisher))
+	for _, c := range st.Channels {
+		keys = append(keys, lock.Publisher(st.Pipeline.Name, c.Stage))
 	}
 	slices.SortFunc(keys, pipeline.LeaseKey.Compare)
 	return slices.Compact(keys)
@@ -185,8 +219,8 @@ func (ps *Pipelines) dismantle(ctx context.Context, all lock.Several, st *pipeli
 			}
 		}
 	}
-	for publisher := range st.Channels {
-		if err := ps.releaseChannel(ctx, all[lock.Publisher(st.Pipeline.Name, publisher)], st, publisher); err != nil {
+	for _, c := range st.Channels {
+		if err := ps.endChannel(ctx, all[lock.Publisher(st.Pipeline.Name, c.Stage)], st, c); err != nil {
 			return err
 		}
 	}

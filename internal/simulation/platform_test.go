@@ -277,7 +277,10 @@ func (door) Resolve(_ context.Context, from pipeline.ImageFrom) (string, error) 
 func (door) Publish(context.Context, pipeline.PublishRequest) (map[string]string, error) {
 	return nil, nil
 }
-func (door) Point(context.Context, pipeline.PointRequest) error                  { return nil }
+func (door) Point(context.Context, pipeline.PointRequest) error { return nil }
+func (door) Strays(_ context.Context, pointed ...pipeline.PointRequest) ([]pipeline.Stray, error) {
+	return make([]pipeline.Stray, len(pointed)), nil
+}
 func (door) Unpoint(context.Context, pipeline.UnpointRequest) error              { return nil }
 func (door) CheckPublication(pipeline.Publication) error                         { return nil }
 func (door) CheckTargets(context.Context, pipeline.PublishRequest, string) error { return nil }

@@ -5,15 +5,72 @@ package state
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 )
 
-// describe lays what the platform says over the environments in the ledger.
+// describe lays what the platform says over the environments and channels in the ledger.
 func (s *Store) describe(ctx context.Context, recorded *pipeline.State) (*pipeline.State, error) {
+	var strays map[string]pipeline.Stray
+	var lost error
+	var looking sync.WaitGroup
+	looking.Go(func() { strays, lost = s.strays(ctx, recorded) })
+	st, err := s.describeEnvironments(ctx, recorded)
+	looking.Wait()
+	if err = errors.Join(err, lost); err != nil {
+		return nil, err
+	}
+	return withStrays(st, strays), nil
+}
+
+// strays asks the platform which channels don't lead where they are recorded to lead.
+func (s *Store) strays(ctx context.Context, recorded *pipeline.State) (map[string]pipeline.Stray, error) {
+	pointed := pipeline.Published(recorded)
+	if len(pointed) == 0 || s.config.Names == nil {
+		return nil, nil
+	}
+	publishers := slices.Sorted(maps.Keys(pointed))
+	requests := make([]pipeline.PointRequest, len(publishers))
+	for i, publisher := range publishers {
+		requests[i] = pointed[publisher]
+	}
+	found, err := s.config.Names.Strays(ctx, requests...)
+	if err != nil {
+		return nil, fmt.Errorf("look at channels: %w", err)
+	}
+	strays := map[string]pipeline.Stray{}
+	for i, publisher := range publishers {
+		if found[i] != (pipeline.Stray{}) {
+			strays[publisher] = found[i]
+		}
+	}
+	return strays, nil
+}
+
+// withStrays lays over a state how its channels lead elsewhere. The state itself does not change.
+func withStrays(st *pipeline.State, strays map[string]pipeline.Stray) *pipeline.State {
+	if len(strays) == 0 {
+		return st
+	}
+	over := st.Clone()
+	over.Channels = maps.Clone(st.Channels)
+	for publisher, stray := range strays {
+		if c, ok := over.Channels[publisher]; ok {
+			c.Stray = &stray
+			over.Channels[publisher] = c
+		}
+	}
+	return over
+}
+
+// describeEnvironments lays what the platform says over the environments in the ledger.
+func (s *Store) describeEnvironments(ctx context.Context, recorded *pipeline.State) (*pipeline.State, error) {
 	var ids []string
 	var asked []pipeline.Environment
 	for id, env := range recorded.Environments {

@@ -20,6 +20,8 @@ type Position struct {
 	Sequence     int64      `json:"sequence"` // of the newest event
 	Environments []Sighting `json:"environments,omitempty"`
 	Due          []string   `json:"due,omitempty"` // stages whose service.finish was due
+	// Strays says by publisher how channels led elsewhere than is recorded.
+	Strays map[string]pipeline.Stray `json:"strays,omitempty"`
 }
 
 // Key identifies the position.
@@ -63,6 +65,14 @@ func (s *Store) Snapshot(ctx context.Context, name string) (gate.Snapshot, Posit
 	for stage, f := range merged.Finishes {
 		if f.Due {
 			at.Due = append(at.Due, stage)
+		}
+	}
+	for publisher, c := range merged.Channels {
+		if c.Stray != nil {
+			if at.Strays == nil {
+				at.Strays = map[string]pipeline.Stray{}
+			}
+			at.Strays[publisher] = *c.Stray
 		}
 	}
 	slices.Sort(at.Due)
@@ -137,6 +147,7 @@ func (s *Store) SnapshotAt(ctx context.Context, name string, at Position) (gate.
 
 // Over lays what the platform saw over a state. The state itself does not change.
 func (p Position) Over(st *pipeline.State) *pipeline.State {
+	st = withStrays(st, p.Strays)
 	if len(p.Environments)+len(p.Due) == 0 {
 		return st
 	}

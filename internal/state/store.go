@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
 // Package state reads the states of pipelines and records events: it is the ledger as one
-// process sees it, with the environments as the platform sees them. What it has read is
+// process sees it, with the environments and channels as the platform sees them. What it has read is
 // cached until the ledger has moved. The rooms that act on pipelines share one Store.
 //
 // It decides nothing, and takes no leases:
@@ -46,6 +46,11 @@ type environments interface {
 	Describe(ctx context.Context, all ...pipeline.Environment) (map[string]pipeline.EnvironmentReport, error)
 }
 
+// names says how names lead elsewhere than they were let.
+type names interface {
+	Strays(ctx context.Context, pointed ...pipeline.PointRequest) ([]pipeline.Stray, error)
+}
+
 // leaver is a ledger in which people who may write no history leave decisions, which count at
 // once. It returns their events, as the history will have them.
 type leaver interface {
@@ -56,6 +61,7 @@ type leaver interface {
 type Config struct {
 	Ledger ledger
 	Places environments
+	Names  names  // of channels; nil: they are believed to lead where the ledger says
 	Actor  string // who records
 	Now    func() time.Time
 	// HeadAge is how long a pipeline's state is cached before the ledger is asked whether it

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud/cloudtest"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -233,4 +235,83 @@ func TestCopyWithin(t *testing.T) {
 	r.Publication.CopyWithin = 75 * time.Minute
 	_, err = b.Publish(t.Context(), r)
 	b.must(err)
+}
+
+// A plan learns with one request to each region which parameters something else has changed, and
+// with one more for each of those whose it is now. Who may not read them sees nothing wrong.
+func TestStrays(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	regions := append([]string{cloudtest.Region}, elsewhere...)
+	var placed []map[string]string
+	one, two := b.two("")
+	for _, image := range []string{one, two} {
+		copies, err := b.Publish(t.Context(), pipeline.PublishRequest{Image: image, Labels: pipeline.Labels{Pipeline: "shop", Stage: "release"}, Log: b.log, Publication: pipeline.Publication{Regions: elsewhere}})
+		b.must(err)
+		placed = append(placed, copies)
+	}
+	images := placed[0]
+	var led []pipeline.PointRequest
+	for n := range 12 {
+		r := pipeline.PointRequest{Name: fmt.Sprint("c", n), Images: images, Labels: pipeline.Labels{Pipeline: "shop", Stage: fmt.Sprint("s", n)}, Log: b.log}
+		if n < 4 {
+			b.must(b.Point(t.Context(), r))
+		}
+		led = append(led, r)
+	}
+	strays := func(of []pipeline.PointRequest, want ...pipeline.Stray) {
+		t.Helper()
+		got, err := b.Strays(t.Context(), of...)
+		b.must(err)
+		if !slices.Equal(got, want) {
+			t.Errorf("said is %+v, want %+v", got, want)
+		}
+	}
+	b.cloud.ResetCalls()
+	strays(led[:4], pipeline.Stray{}, pipeline.Stray{}, pipeline.Stray{}, pipeline.Stray{})
+	if n := b.cloud.Count(); n["GetParameters"] != len(regions) || len(b.cloud.Calls()) != len(regions) {
+		t.Errorf("that took %v", n)
+	}
+	name := func(n int) *string {
+		return aws.String(fmt.Sprintf("/penstock/%s/shop/c%d", b.stack.Settings.Stack, n))
+	}
+	there, other := b.in(elsewhere[0]).ssm, placed[1][elsewhere[0]]
+	_, err := there.DeleteParameter(t.Context(), &ssm.DeleteParameterInput{Name: name(0)})
+	b.must(err)
+	put := &ssm.PutParameterInput{Name: name(1), Value: aws.String(other), Type: ssmtypes.ParameterTypeString, Overwrite: aws.Bool(true)}
+	_, err = there.PutParameter(t.Context(), put)
+	b.must(err)
+	_, err = there.DeleteParameter(t.Context(), &ssm.DeleteParameterInput{Name: name(2)})
+	b.must(err)
+	put.Name, put.Overwrite, put.DataType = name(2), nil, aws.String("aws:ec2:image")
+	_, err = there.PutParameter(t.Context(), put)
+	b.must(err)
+	wrong := []pipeline.Stray{{Region: elsewhere[0]}, {Region: elsewhere[0], Image: other}, {Region: elsewhere[0], Image: other, Foreign: true}, {}}
+	b.cloud.ResetCalls()
+	strays(led[:4], wrong...)
+	if n := b.cloud.Count(); n["GetParameters"] != len(regions) || len(b.cloud.Calls()) != len(regions)+2 {
+		t.Errorf("that took %v", n)
+	}
+	b.cloud.ResetCalls()
+	if _, err := b.Strays(t.Context(), led...); err != nil || b.cloud.Count()["GetParameters"] != 2*len(regions) {
+		t.Errorf("12 names took %v, %v", b.cloud.Count(), err)
+	}
+	denied := cloudtest.Fault{Action: "ListTagsForResource", Code: "AccessDeniedException", Times: math.MaxInt}
+	b.cloud.Fail(denied)
+	wrong[2].Foreign = false
+	strays(led[:4], wrong...)
+	denied.Action = "GetParameters"
+	b.cloud.Fail(denied)
+	strays(led[:4], make([]pipeline.Stray, 4)...)
+	b.cloud.Mend()
+	b.Platform = New(Options{Config: b.noRetry(), Settings: b.stack.Settings, Pause: 10 * time.Millisecond})
+	down := cloudtest.Fault{Region: elsewhere[0], Code: "ServiceUnavailable", Status: http.StatusServiceUnavailable, Times: math.MaxInt}
+	b.cloud.Fail(down)
+	strays(led[:4], make([]pipeline.Stray, 4)...)
+	b.cloud.Mend()
+	down.Region = cloudtest.Region
+	b.cloud.Fail(down)
+	if _, err := b.Strays(t.Context(), led...); err == nil {
+		t.Error("the installation's own region is down, and nothing is said")
+	}
 }

@@ -89,6 +89,12 @@ func (p *Platform) Point(ctx context.Context, r pipeline.PointRequest) error {
 	return p.images.Point(ctx, r)
 }
 
+// Strays implements pipeline.Images, with one request to each region for ten names, and one more
+// for each name that leads elsewhere there.
+func (p *Platform) Strays(ctx context.Context, pointed ...pipeline.PointRequest) ([]pipeline.Stray, error) {
+	return p.images.Strays(ctx, pointed...)
+}
+
 // Unpoint implements pipeline.Images.
 func (p *Platform) Unpoint(ctx context.Context, r pipeline.UnpointRequest) error {
 	ctx, err := p.fenced(ctx)

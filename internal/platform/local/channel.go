@@ -5,6 +5,8 @@ package local
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
 	"github.com/penstock-io/terraform-provider-penstock/internal/platform/local/protocol"
@@ -15,7 +17,7 @@ import (
 const Place = "local"
 
 // CheckPublication implements pipeline.Platform: of a publication there is only the name.
-func (p *Platform) CheckPublication(w pipeline.Publication) error {
+func (shared) CheckPublication(w pipeline.Publication) error {
 	const op = "check publication"
 	for _, set := range []struct {
 		name string
@@ -66,10 +68,31 @@ func (p *Platform) Point(ctx context.Context, r pipeline.PointRequest) error {
 	}))
 }
 
+// Strays implements pipeline.Platform.
+func (p *Platform) Strays(ctx context.Context, pointed ...pipeline.PointRequest) ([]pipeline.Stray, error) {
+	const op = "look at channels"
+	strays := make([]pipeline.Stray, len(pointed))
+	for i, r := range pointed {
+		n, err := p.store.Name(ctx, r.Labels.Pipeline, r.Name)
+		switch {
+		case errors.Is(err, fs.ErrPermission):
+		case err == nil && n == nil, pipeline.CodeOf(err) == pipeline.CodeCorrupt:
+			strays[i] = pipeline.Stray{Region: Place}
+		case err != nil:
+			return nil, protocol.Coded(ctx, op, err)
+		case n.Owner != r.Labels.Stage:
+			strays[i] = pipeline.Stray{Region: Place, Image: n.Image, Foreign: true}
+		case n.Image != r.Images[Place]:
+			strays[i] = pipeline.Stray{Region: Place, Image: n.Image}
+		}
+	}
+	return strays, nil
+}
+
 // Unpoint implements pipeline.Platform.
 func (p *Platform) Unpoint(ctx context.Context, r pipeline.UnpointRequest) error {
 	const op = "remove channel"
 	return protocol.Coded(ctx, op, p.store.Unpoint(ctx, r.Labels.Pipeline, r.Name, func(before *store.Name) (leave bool, err error) {
-		return before == nil || before.Owner != r.Labels.Stage, p.admit(ctx, op)
+		return before != nil && before.Owner != r.Labels.Stage, p.admit(ctx, op)
 	}))
 }

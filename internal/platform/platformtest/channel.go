@@ -34,11 +34,27 @@ func testChannel(s *suite) {
 		}
 		return ""
 	}
+	stray := func(stage string) pipeline.Stray {
+		led := pipeline.PointRequest{Name: "stable", Images: images["two"], Labels: pipeline.Labels{Pipeline: "shop", Stage: stage, Build: "b-two"}}
+		none := pipeline.PointRequest{Name: "none", Images: images["two"], Labels: led.Labels}
+		strays, err := s.Platform.Strays(s.Context(), none, led)
+		s.must(err)
+		if len(strays) != 2 || strays[0].Region == "" || strays[0].Image != "" || strays[0].Foreign {
+			s.Fatalf("of a name that there is not, %+v are said", strays)
+		}
+		return strays[1]
+	}
 	for range 2 {
 		s.must(point("one", "production", false))
 	}
+	if got := stray("production"); got.Image != id("one") || got.Foreign {
+		s.Errorf("of a name that leads to another image, %+v is said", got)
+	}
 	s.wantCode(s.Platform.RemoveImage(s.Context(), id("one")), pipeline.CodeConflict)
 	s.must(point("two", "production", false))
+	if got := stray("production"); got != (pipeline.Stray{}) {
+		s.Errorf("of a name that leads where it is to, %+v is said", got)
+	}
 	s.must(s.Platform.RemoveImage(s.Context(), id("one")))
 	s.wantCode(point("one", "production", false), pipeline.CodeNotFound)
 	s.wantCode(s.Platform.RemoveImage(s.Context(), id("two")), pipeline.CodeConflict)

@@ -50,7 +50,11 @@ func Next(n gate.Next, how bool) string {
 	case gate.NextPaused:
 		return paused(n, how)
 	}
-	return "waits for " + waitingFor(n, words)
+	text := "waits for " + waitingFor(n, words)
+	if n.Action == gate.ActionPublish {
+		text += "; until then, the next apply moves what it publishes: " + n.Why.String()
+	}
+	return text
 }
 
 // paused says who paused a stage, since when and why, and which build comes after that.

@@ -16,7 +16,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
-	"github.com/aws/aws-sdk-go-v2/service/ssm"
 
 	"github.com/penstock-io/terraform-provider-penstock/internal/cloud"
 	"github.com/penstock-io/terraform-provider-penstock/internal/pipeline"
@@ -34,8 +33,8 @@ type Images struct {
 	stack     *stack.Stack
 	instances *instance.Instances
 	ec2       *ec2.Client
-	ssm       *ssm.Client
 	resolved  *cloud.Batcher[string, string] // by name
+	*names
 	limits
 	asked struct {
 		sync.Mutex
@@ -45,8 +44,8 @@ type Images struct {
 
 // New returns the images of an installation.
 func New(s *stack.Stack, instances *instance.Instances) *Images {
-	m := &Images{stack: s, instances: instances, ec2: ec2.NewFromConfig(s.Config), ssm: ssm.NewFromConfig(s.Config), limits: limits{imageLimit, reportLimit, parameterLimit}}
-	m.resolved = cloud.NewBatcher(m.fetchParameters)
+	m := &Images{stack: s, instances: instances, ec2: ec2.NewFromConfig(s.Config), limits: limits{imageLimit, reportLimit, parameterLimit}}
+	m.resolved, m.names = cloud.NewBatcher(m.fetchParameters), newNames(m)
 	m.asked.shareable = map[string]bool{}
 	return m
 }
@@ -81,17 +80,7 @@ const maxParameters = 10
 
 // fetchParameters reads parameters by name; those that don't exist are left out.
 func (m *Images) fetchParameters(ctx context.Context, names []string) (map[string]string, error) {
-	found := map[string]string{}
-	for chunk := range slices.Chunk(names, maxParameters) {
-		out, err := m.ssm.GetParameters(ctx, &ssm.GetParametersInput{Names: chunk})
-		if err != nil {
-			return nil, cloud.Fault(ctx, "read SSM parameters", err)
-		}
-		for _, v := range out.Parameters {
-			found[aws.ToString(v.Name)] = aws.ToString(v.Value)
-		}
-	}
-	return found, nil
+	return readParameters(ctx, m.home(), names)
 }
 
 // newest returns the newest image that a filter selects.

@@ -43,7 +43,7 @@ func (s *Store) namePath(pipelineName, name string) string {
 // Point lets a name lead to an image: whoever reads its file finds either what it led to
 // before or the new image. It returns CodeNotFound for an image that does not exist.
 // allowed is asked while nothing else can change, with what there is of the name; nil
-// stands for none. An error of it is returned.
+// stands for none, or for a damaged file. An error of it is returned.
 func (s *Store) Point(ctx context.Context, n Name, allowed func(before *Name) error) error {
 	op := "point name " + n.Name
 	if !validName.MatchString(n.Pipeline) || !validName.MatchString(n.Name) {
@@ -54,7 +54,7 @@ func (s *Store) Point(ctx context.Context, n Name, allowed func(before *Name) er
 		return err
 	}
 	defer unlock()
-	before, err := s.Name(ctx, n.Pipeline, n.Name)
+	before, err := s.before(ctx, n.Pipeline, n.Name)
 	if err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func (s *Store) Unpoint(ctx context.Context, pipelineName, name string, allowed 
 		return err
 	}
 	defer unlock()
-	before, err := s.Name(ctx, pipelineName, name)
+	before, err := s.before(ctx, pipelineName, name)
 	if err != nil {
 		return err
 	}
@@ -117,7 +117,8 @@ func (s *Store) Unpoint(ctx context.Context, pipelineName, name string, allowed 
 	return nil
 }
 
-// Name returns what there is of a name; nil where there is nothing.
+// Name returns what there is of a name; nil where there is nothing. It returns CodeCorrupt for a
+// file that something else has changed.
 func (s *Store) Name(ctx context.Context, pipelineName, name string) (*Name, error) {
 	op := "read name " + name
 	data, err := os.ReadFile(s.namePath(pipelineName, name))
@@ -128,10 +129,29 @@ func (s *Store) Name(ctx context.Context, pipelineName, name string) (*Name, err
 		return nil, failed(ctx, op, err)
 	}
 	var n Name
-	if err := json.Unmarshal(data, &n); err != nil {
-		return nil, failed(ctx, op, corrupt("the file of name %s is damaged: %s: %w", name, s.namePath(pipelineName, name), err))
+	if err := json.Unmarshal(data, &n); err != nil || n.Pipeline != pipelineName || n.Name != name || n.Owner == "" || n.Image == "" {
+		return nil, damaged(op, s.namePath(pipelineName, name), err)
 	}
 	return &n, nil
+}
+
+// damaged is the error for the file of a name that something else has changed.
+func damaged(op, path string, err error) error {
+	if err == nil {
+		err = errors.New("it does not say whose it is, or where it leads")
+	}
+	return pipeline.Errorf(pipeline.CodeCorrupt, op, "file %s is damaged: %w", path, err).
+		WithHint("Something changed the files in the data directory. Remove %s: an apply writes it again if a channel has the name.", path)
+}
+
+// before returns what there is of a name that is about to be changed. A file that is damaged leads
+// nobody anywhere, so it is like none.
+func (s *Store) before(ctx context.Context, pipelineName, name string) (*Name, error) {
+	n, err := s.Name(ctx, pipelineName, name)
+	if pipeline.CodeOf(err) == pipeline.CodeCorrupt {
+		return nil, nil
+	}
+	return n, err
 }
 
 // named returns a name that leads to an image; empty for none.

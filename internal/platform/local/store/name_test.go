@@ -4,7 +4,9 @@
 package store
 
 import (
+	"errors"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 
@@ -53,8 +55,20 @@ func TestNameIsReplacedAtOnce(t *testing.T) {
 	if err := os.WriteFile(s.namePath("shop", "stable"), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Remove(ctx, images[0].ID, nil); pipeline.CodeOf(err) != pipeline.CodeCorrupt {
+	err := s.Remove(ctx, images[0].ID, nil)
+	if own := new(pipeline.Error); !errors.As(err, &own) || own.Code != pipeline.CodeCorrupt || !strings.Contains(own.Hint, s.namePath("shop", "stable")) {
 		t.Errorf("with a damaged name, an image is removed: %v", err)
+	}
+	if err := s.Point(ctx, n, func(before *Name) error {
+		if before != nil {
+			t.Errorf("of a damaged name, there is %+v", before)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if found, err := s.Name(ctx, "shop", "stable"); err != nil || *found != n {
+		t.Errorf("a damaged name becomes %+v, %v", found, err)
 	}
 	n.Name = "../../x"
 	if err := s.Point(ctx, n, allow); pipeline.CodeOf(err) != pipeline.CodeInvalid {
