@@ -31,7 +31,8 @@
 //	      failed when a test says so; tags of snapshots, client tokens, keys
 //	      DescribeImages: deprecation, protection, and what other accounts share or deprecate
 //	      DeregisterImage: not of a protected image
-//	      Modify- and DescribeSnapshotAttribute
+//	      Modify- and DescribeSnapshotAttribute: permissions are added or removed, not both; what
+//	      the default key of AWS encrypts, nobody shares
 //	      DescribeImageReferences, and usage reports of images in other accounts
 //	      images launch in their region, once they are available, where they are shared, and
 //	      also by resolve:ssm:
