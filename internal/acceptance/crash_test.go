@@ -23,6 +23,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/aws-sdk-go-v2/service/scheduler"
@@ -317,7 +318,7 @@ func (s *site) stored(cfg aws.Config, add func(string, *string)) {
 	for _, k := range keys.Keys {
 		d, err := kms.NewFromConfig(cfg).DescribeKey(s.ctx, &kms.DescribeKeyInput{KeyId: k.KeyId})
 		s.must(err)
-		if !strings.Contains(aws.ToString(d.KeyMetadata.Description), "key that protects my") { // AWS's own
+		if d.KeyMetadata.KeyManager != kmstypes.KeyManagerTypeAws {
 			add("key", k.KeyId)
 		}
 	}
