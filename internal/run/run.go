@@ -399,7 +399,7 @@ func (a *attempt) pass(ctx context.Context) error {
 // fail records that the run failed or was cancelled, after it cleaned up. A displaced run
 // does neither: what it left belongs to whoever took over.
 func (a *attempt) fail(ctx context.Context, cause error) error {
-	if why := context.Cause(ctx); ctx.Err() != nil && why != ctx.Err() && pipeline.CodeOf(cause) == pipeline.CodeCancelled { //nolint:errorlint // the very same
+	if why := context.Cause(ctx); ctx.Err() != nil && why != ctx.Err() && pipeline.CodeOf(cause) == pipeline.CodeCancelled {
 		cause = pipeline.Errorf(pipeline.CodeCancelled, "run stage "+a.run.Stage, "it was ended: %w", why)
 	}
 	ctx, cancel := lock.CleanUp(ctx)
