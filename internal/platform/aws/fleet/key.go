@@ -109,7 +109,7 @@ func (k *keys) patient(ctx context.Context, log io.Writer, op, key string, do fu
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return pipeline.Errorf(pipeline.CodeCancelled, op, "%w", err)
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), pipeline.CodeOf(err) == pipeline.CodeCancelled: // the wait's end may cut a request off
 		return refused
 	}
 	return err
