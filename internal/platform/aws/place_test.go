@@ -111,9 +111,10 @@ func conformsIn(t *testing.T, region string) {
 func TestLookedAtElsewhere(t *testing.T) {
 	t.Parallel()
 	home := newBed(t)
-	there, at := newTarget(home, home.key("alias/penstock/images"))
+	key := home.key("alias/penstock/images")
+	there, at := newTarget(home, key)
 	t.Cleanup(there.wantNothing)
-	image := home.app()
+	image := home.appOn(home.encrypted(key))
 	home.sharedWith(image, there)
 	there.must(there.deploy(there.persistent("f-1", image)))
 	there.cloud.ResetCalls()
