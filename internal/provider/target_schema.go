@@ -233,21 +233,21 @@ func (m *stageModel) renderByTarget(move gate.Move, st *pipeline.State, state *s
 		return
 	}
 	if !move.Moves() && move.Action != gate.ActionUnknown {
-		m.CurrentByTarget = kept(stage, st, state.CurrentByTarget)
+		m.CurrentByTarget = kept(move, st, state.CurrentByTarget)
 	}
 	if sameFront(m.Environment, state.Environment) {
-		m.EndpointByTarget = kept(stage, st, state.EndpointByTarget)
+		m.EndpointByTarget = kept(move, st, state.EndpointByTarget)
 	}
 }
 
-// kept returns what a map says of the targets of a stage whose environments are there; what others
-// will have is unknown.
-func kept(stage pipeline.Stage, st *pipeline.State, has types.Map) types.Map {
+// kept returns what a map says of the targets of a stage whose environments are there, and of all
+// if nothing is done to them; what others will have is unknown.
+func kept(move gate.Move, st *pipeline.State, has types.Map) types.Map {
 	by := map[string]attr.Value{}
-	for _, t := range stage.Targets {
+	for _, t := range move.Stage.Targets {
 		by[t.Name] = types.StringUnknown()
-		env, ok := st.RunEnvironment(pipeline.AtTarget(stage.Name, t.Name), pipeline.ForStage)
-		if v := has.Elements()[t.Name]; ok && env.Serves() && v != nil && !v.IsNull() {
+		env, ok := st.RunEnvironment(pipeline.AtTarget(move.Stage.Name, t.Name), pipeline.ForStage)
+		if v := has.Elements()[t.Name]; v != nil && (move.Action == gate.ActionNone || ok && env.Serves() && !v.IsNull()) {
 			by[t.Name] = v
 		}
 	}
